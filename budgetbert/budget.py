@@ -1,0 +1,133 @@
+"""The dial: a budget in wall-clock time, optimizer steps, tokens or FLOPs, and the clock that says what is spent."""
+
+import dataclasses
+import math
+import re
+import time
+
+from budgetbert.command_line import InputError
+
+_MULTIPLIERS = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PATTERN = re.compile(
+    r"(?P<number>\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(?:(?P<time>[smhd])|(?P<multiplier>[kMBGTPE]?)\s*(?P<unit>steps?|tokens?|FLOPs?))"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """An amount of one unit.
+
+    Args:
+        amount: float. How much, in `unit`.
+        unit: str. `"seconds"` of wall-clock time, optimizer `"steps"`, `"tokens"` (rows x sequence length), or
+            `"flops"` (model FLOPs, see `budgetbert.flops`).
+    """
+
+    amount: float
+    unit: str
+
+    @classmethod
+    def parse(cls, text):
+        """Reads `90s`, `10m`, `24h`, `1d`, `5000steps`, `12.1Btokens` or `1.4EFLOP`.
+
+        Multipliers are k, M, B or G, T, P, E.
+
+        Raises:
+            InputError: if `text` is none of these, or not more than zero.
+        """
+        match = _PATTERN.fullmatch(text.strip())
+        if not match:
+            raise InputError(
+                f"--budget {text!r} cannot be read: write a time (90s, 10m, 24h, 1d), steps (5000steps), tokens "
+                "(12.1Btokens) or FLOPs (1.4EFLOP); multipliers are k, M, B or G, T, P, E."
+            )
+        number = float(match["number"])
+        if match["time"]:
+            budget = cls(number * _SECONDS[match["time"]], "seconds")
+        else:
+            budget = cls(number * _MULTIPLIERS[match["multiplier"]], match["unit"].rstrip("s").lower() + "s")
+        if not 0 < budget.amount < math.inf:
+            raise InputError(
+                f"--budget {text!r} is no amount to plan with: give more than zero and less than infinity."
+            )
+        if budget.unit == "steps" and budget.amount != int(budget.amount):
+            raise InputError(f"--budget {text!r} is not a whole number of steps.")
+        return budget
+
+    def __str__(self):
+        return describe_seconds(self.amount) if self.unit == "seconds" else f"{describe(self.amount)} {self.unit_name}"
+
+    @property
+    def unit_name(self):
+        """The unit as people write it."""
+        return "FLOPs" if self.unit == "flops" else self.unit
+
+
+@dataclasses.dataclass
+class Progress:
+    """What a run has done up to its last applied update. All counts are totals across restarts."""
+
+    step: int = 0
+    rows: int = 0
+    tokens: int = 0
+    flops: float = 0.0
+    seconds: float = 0.0
+
+
+class BudgetClock:
+    """Says which fraction of the budget is spent; in a budget of time, downtime between restarts is not counted.
+
+    Args:
+        budget: `Budget`.
+        seconds: float. Seconds spent before this process started the clock (earlier processes of the same run, and
+            the compilation done while calibrating). Defaults to 0.
+        now: function without arguments that returns seconds. Defaults to `time.monotonic`.
+
+    Attributes:
+        reserve: float. What is kept back at the end of a budget of time for the last validation and save, in seconds;
+            the caller keeps it at the longest that each has taken.
+    """
+
+    def __init__(self, budget, seconds=0.0, now=time.monotonic):
+        self.budget = budget
+        self.reserve = 0.0
+        self._now = now
+        self._start = now() - seconds
+
+    @property
+    def seconds(self):
+        """Seconds of wall clock spent, restarts included, downtime not."""
+        return self._now() - self._start
+
+    def fraction(self, progress):
+        """Returns x in [0, 1]: spent / (budget - reserve). Every schedule is a function of it.
+
+        Args:
+            progress: `Progress`. What was done; ignored in a budget of time.
+        """
+        if self.budget.unit == "seconds":
+            spent, available = self.seconds, self.budget.amount - self.reserve
+        else:
+            spent, available = (
+                getattr(progress, {"steps": "step"}.get(self.budget.unit, self.budget.unit)),
+                self.budget.amount,
+            )
+        return 1.0 if spent >= available else spent / available
+
+
+def describe(amount):
+    """Returns a count in three digits and a multiplier: 12.1B, 4.65E, 32.8k."""
+    for name in "EPTBMk":
+        if amount >= 0.9995 * _MULTIPLIERS[name]:  # what rounds to 1,000 of the next smaller one
+            return f"{amount / _MULTIPLIERS[name]:.3g}{name}"
+    return f"{amount:.3g}"
+
+
+def describe_seconds(seconds):
+    """Returns a duration as people say it: 45.0 s, 10 min 0 s, 24 h 0 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"

@@ -1,0 +1,84 @@
+"""What the recipes share before Keras is imported: flags, exit codes, the choice of the backend."""
+
+import importlib.util
+import os
+import sys
+
+from absl import app, flags
+
+
+class InputError(ValueError):
+    """What the user gave cannot work. The message is one sentence that names the thing and the mend."""
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on. The message is one sentence that says why and what to try."""
+
+
+def run(main, arguments=False):
+    """Parses the absl flags, runs `main()` and exits.
+
+    With `arguments`, what stands on the command line besides the flags is given to `main` as positional arguments.
+
+    The exit code is 0 if `main` returns (or `--help` was asked for), 2, with one sentence, on bad input (`InputError`,
+    or a flag that absl refuses), and 1 on anything else: with one sentence on a `TrainingError`, else a stack trace.
+    """
+    app.define_help_flags()
+    program = os.path.basename(sys.argv[0])
+    try:
+        if {"--help", "-help", "-h"} & set(sys.argv[1:]):
+            ours = [name for name in flags.FLAGS.flags_by_module_dict() if name.startswith("budgetbert")]
+            texts = [flags.FLAGS.main_module_help(), *map(flags.FLAGS.module_help, ours)]
+            print(sys.modules["__main__"].__doc__, *filter(None, texts), sep="\n")
+            return
+        rest = flags.FLAGS(sys.argv)[1:]
+        if rest and not arguments:
+            raise InputError(f"{rest[0]!r} is not a flag: options are written --name value.")
+        main(*rest)
+    except (InputError, flags.Error) as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except TrainingError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        sys.exit(1)
+
+
+def start_keras():
+    """Chooses the backend, unless KERAS_BACKEND is set, and imports Keras.
+
+    JAX where JAX sees a GPU, else TensorFlow, else what is installed.
+
+    Raises:
+        InputError: if KERAS_BACKEND is none of ours, or not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    installed = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
+    if "KERAS_BACKEND" not in os.environ and installed:
+        os.environ["KERAS_BACKEND"] = "jax" if "jax" in installed and _jax_sees_gpu() else installed[0]
+    if os.environ.get("KERAS_BACKEND") not in installed:
+        raise InputError(
+            f"KERAS_BACKEND is {os.environ.get('KERAS_BACKEND')!r}: set it to one that is installed here "
+            f"({', '.join(installed) or 'none is'}), or leave it unset."
+        )
+    # TensorFlow's native code writes 12 lines of start-up notices to the descriptor itself; no setting stops them
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        import keras_hub  # noqa: F401
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
+def _jax_sees_gpu():
+    import jax
+
+    try:
+        return jax.default_backend() == "gpu"
+    except RuntimeError:
+        return False

@@ -1,0 +1,20 @@
+"""The encoder's layers: multi-backend, serialisable, safe in bfloat16."""
+
+from budgetbert.layers.attention import SelfAttention
+from budgetbert.layers.dense import Dense
+from budgetbert.layers.embedding import EmbeddingTable, EncoderEmbedding
+from budgetbert.layers.encoder_block import EncoderBlock
+from budgetbert.layers.feed_forward import FeedForward
+from budgetbert.layers.masked_lm_head import MaskedLMHead
+from budgetbert.layers.normalization import RMSNormalization
+
+__all__ = [
+    "Dense",
+    "EmbeddingTable",
+    "EncoderBlock",
+    "EncoderEmbedding",
+    "FeedForward",
+    "MaskedLMHead",
+    "RMSNormalization",
+    "SelfAttention",
+]

@@ -1,0 +1,284 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from budgetbert.layers import (
+    Dense,
+    EmbeddingTable,
+    EncoderBlock,
+    EncoderEmbedding,
+    FeedForward,
+    MaskedLMHead,
+    RMSNormalization,
+    SelfAttention,
+)
+from budgetbert.layers.embedding import sinusoid
+from budgetbert.layers.feed_forward import activate
+
+from .checks import check_config, check_file, check_gradient_of_many_rows, gradient_of, to_numpy
+
+POLICIES = ["float32", "mixed_bfloat16"]
+LENGTH, WIDTH, VOCABULARY = 6, 16, 40
+
+
+def hidden_states(rows=2):
+    return np.random.default_rng(0).normal(size=(rows, LENGTH, WIDTH)).astype("float32")
+
+
+def token_ids(rows=2):
+    return np.random.default_rng(0).integers(0, VOCABULARY, (rows, LENGTH)).astype("int32")
+
+
+def positions(rows=2):
+    return np.tile(np.array([[4, 1, 5]], "int32"), (rows, 1))
+
+
+def embedding(**kwargs):
+    return lambda policy: EncoderEmbedding(VOCABULARY, WIDTH, 8, dtype=policy, **kwargs)
+
+
+def block(**kwargs):
+    return lambda policy: EncoderBlock(WIDTH, 4, 32, dtype=policy, **kwargs)
+
+
+def head(**kwargs):
+    return lambda policy: MaskedLMHead(EmbeddingTable(VOCABULARY, WIDTH), dtype=policy, **kwargs)
+
+
+def ids(rows=2):
+    return [token_ids(rows)]
+
+
+def ids_and_segments(rows=2):
+    return [token_ids(rows), token_ids(rows) % 2]
+
+
+def states(rows=2):
+    return [hidden_states(rows)]
+
+
+def states_and_positions(rows=2):
+    return [hidden_states(rows), positions(rows)]
+
+
+def states_and_mask(rows=2):
+    return [hidden_states(rows), np.tile(np.array([[1, 1, 1, 1, 0, 0]], "int32"), (rows, 1))]
+
+
+LAYERS = {
+    "dense": (lambda policy: Dense(8, dtype=policy), states, (2, LENGTH, 8)),
+    "rms_norm": (lambda policy: RMSNormalization(epsilon=1e-12, dtype=policy), states, (2, LENGTH, WIDTH)),
+    "embedding_bert": (embedding(), ids_and_segments, (2, LENGTH, WIDTH)),
+    "embedding_24h": (embedding(norm=None), ids, (2, LENGTH, WIDTH)),
+    "embedding_crammed": (embedding(position="scaled_sinusoidal", num_segments=0), ids, (2, LENGTH, WIDTH)),
+    "attention": (lambda policy: SelfAttention(WIDTH, 4, dtype=policy), states_and_mask, (2, LENGTH, WIDTH)),
+    "attention_no_bias": (
+        lambda policy: SelfAttention(WIDTH, 4, use_bias=False, dtype=policy),
+        states,
+        (2, LENGTH, WIDTH),
+    ),
+    "feed_forward": (lambda policy: FeedForward(WIDTH, 32, dtype=policy), states, (2, LENGTH, WIDTH)),
+    "feed_forward_gated": (lambda policy: FeedForward(WIDTH, 32, gated=True, dtype=policy), states, (2, LENGTH, WIDTH)),
+    "feed_forward_tanh": (
+        lambda policy: FeedForward(WIDTH, 32, "gelu_approximate", use_bias=False, dtype=policy),
+        states,
+        (2, LENGTH, WIDTH),
+    ),
+    "block_post": (block(), states_and_mask, (2, LENGTH, WIDTH)),
+    "block_pre": (block(norm_placement="pre"), states, (2, LENGTH, WIDTH)),
+    "block_gated_rms": (block(norm="rms_norm", gated=True, use_bias=False), states, (2, LENGTH, WIDTH)),
+    "head": (head(), states_and_positions, (2, 3, VOCABULARY)),
+    "head_bare": (head(transform=False, output_bias=False), states_and_positions, (2, 3, VOCABULARY)),
+}
+each_layer = pytest.mark.parametrize("name", LAYERS)
+each_policy = pytest.mark.parametrize("policy", POLICIES)
+
+
+@each_layer
+@each_policy
+def test_shape_and_dtype_of_the_output(name, policy):
+    make, inputs, shape = LAYERS[name]
+    layer = make(policy)
+    outputs = layer(*inputs())
+    assert tuple(outputs.shape) == shape
+    expected = "float32" if isinstance(layer, MaskedLMHead) else layer.compute_dtype
+    assert keras.backend.standardize_dtype(outputs.dtype) == expected
+    assert all(v.dtype == "float32" for v in layer.weights)
+
+
+@each_layer
+def test_config_round_trip(name):
+    check_config(LAYERS[name][0]("mixed_bfloat16"))
+
+
+@each_layer
+@each_policy
+def test_keras_file_round_trip(name, policy, tmp_path):
+    make, inputs, _ = LAYERS[name]
+    check_file(make(policy), inputs(), tmp_path / "model.keras")
+
+
+@each_layer
+def test_bfloat16_sums_the_gradients_of_many_rows(name):
+    make, inputs, _ = LAYERS[name]
+    check_gradient_of_many_rows(make("mixed_bfloat16"), inputs(1))
+
+
+@each_layer
+def test_variables_are_named_for_the_decay_rule(name):
+    make, inputs, _ = LAYERS[name]
+    layer = make("float32")
+    layer(*inputs())
+    names = {v.path.split("/")[-1] for v in layer.weights}
+    assert names <= {"kernel", "bias", "gamma", "beta", "scale", "embeddings", "position_scale"}
+
+
+def test_sinusoid_is_interleaved():
+    table = sinusoid(5, 6)
+    assert table.shape == (5, 6)
+    np.testing.assert_allclose(table[3, 2], np.sin(3 * 10000 ** (-2 / 6)), rtol=1e-6)
+    np.testing.assert_allclose(table[3, 3], np.cos(3 * 10000 ** (-2 / 6)), rtol=1e-6)
+
+
+def test_scaled_sinusoidal_embedding_equals_its_formula():
+    layer = embedding(position="scaled_sinusoidal", num_segments=0, norm=None)("float32")
+    x = to_numpy(layer(token_ids()))
+    np.testing.assert_allclose(float(to_numpy(layer.position_scale.value)), WIDTH**-0.5, rtol=1e-6)
+    table = to_numpy(layer.token_table.embeddings.value)
+    np.testing.assert_allclose(x, table[token_ids()] + WIDTH**-0.5 * sinusoid(LENGTH, WIDTH), atol=1e-6)
+
+
+def test_embedding_without_segment_ids_equals_segment_zero():
+    layer = embedding()("float32")
+    np.testing.assert_array_equal(
+        to_numpy(layer(token_ids())), to_numpy(layer(token_ids(), segment_ids=np.zeros_like(token_ids())))
+    )
+
+
+def test_embedding_refuses_rows_longer_than_its_positions():
+    with pytest.raises(ValueError, match="9 tokens are longer than the model's 8 positions"):
+        embedding()("float32")(np.zeros((1, 9), "int32"))
+
+
+def test_dropout_of_zero_has_no_seed():
+    layer = block()("float32")
+    layer(hidden_states())
+    assert layer.non_trainable_variables == []
+
+
+def test_dropout_is_active_in_training_alone():
+    layer = block(dropout=0.5, attention_dropout=0.5)("float32")
+    x = hidden_states()
+    np.testing.assert_array_equal(to_numpy(layer(x, training=False)), to_numpy(layer(x, training=False)))
+    assert np.abs(to_numpy(layer(x, training=True)) - to_numpy(layer(x, training=False))).max() > 1e-2
+
+
+def test_attention_with_dropout_equals_the_fused_one_where_nothing_is_dropped():
+    layer = SelfAttention(WIDTH, 4, dropout=1e-6)
+    inputs = states_and_mask()
+    np.testing.assert_allclose(
+        to_numpy(layer(*inputs, training=True)), to_numpy(layer(*inputs, training=False)), atol=1e-5
+    )
+
+
+def test_attention_kernel_is_laid_out_query_key_value():
+    layer = SelfAttention(WIDTH, 2, use_bias=False)
+    x = hidden_states()
+    actual = to_numpy(layer(x))
+    parts = np.split(x @ to_numpy(layer.qkv.kernel.value), 3, axis=-1)
+    q, k, v = (p.reshape(2, LENGTH, 2, WIDTH // 2).transpose(0, 2, 1, 3) for p in parts)
+    scores = np.exp(q @ k.transpose(0, 1, 3, 2) / np.sqrt(WIDTH // 2))
+    attended = (scores / scores.sum(-1, keepdims=True)) @ v
+    expected = attended.transpose(0, 2, 1, 3).reshape(x.shape) @ to_numpy(layer.output_projection.kernel.value)
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("placement", ["pre", "post"])
+def test_padding_does_not_influence_other_positions(placement):
+    layer = block(norm_placement=placement)("float32")
+    x, mask = states_and_mask()
+    other = np.where(mask[:, :, None], x, 9.0).astype("float32")
+    before, after = (to_numpy(layer(z, padding_mask=mask)) for z in (x, other))
+    np.testing.assert_allclose(after[:, :4], before[:, :4], atol=1e-6)
+
+
+def test_no_mask_equals_a_mask_of_ones():
+    layer = block()("float32")
+    x = hidden_states()
+    ones = np.ones((2, LENGTH), "int32")
+    np.testing.assert_allclose(to_numpy(layer(x, padding_mask=ones)), to_numpy(layer(x)), atol=1e-6)
+
+
+def exact_gelu(x):
+    from scipy.special import erf
+
+    return 0.5 * x * (1 + erf(x / np.sqrt(2)))
+
+
+def test_gated_feed_forward_equals_its_formula():
+    layer = FeedForward(WIDTH, 32, gated=True)
+    x = hidden_states()
+    actual = to_numpy(layer(x))
+    u, g = np.split(x @ to_numpy(layer.intermediate.kernel.value), 2, axis=-1)
+    expected = (u * exact_gelu(g)) @ to_numpy(layer.output_projection.kernel.value)
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+def test_gelu_and_its_gradient_are_exact():
+    x = np.linspace(-6, 6, 101).astype("float32")
+    variable = keras.Variable(x)
+    np.testing.assert_allclose(to_numpy(activate(ops.convert_to_tensor(x), "gelu")), exact_gelu(x), atol=1e-6)
+    (gradient,) = gradient_of(lambda: ops.sum(activate(ops.convert_to_tensor(variable), "gelu")), [variable])()
+    expected = (exact_gelu(x + 1e-4) - exact_gelu(x - 1e-4).astype("float64")) / 2e-4
+    np.testing.assert_allclose(gradient, expected, atol=5e-3)
+
+
+def test_rms_normalization_equals_its_formula_in_bfloat16():
+    layer = RMSNormalization(epsilon=1e-12, dtype="mixed_bfloat16")
+    x = ops.cast(hidden_states(), "bfloat16")
+    layer.build(x.shape)
+    layer.scale.assign(np.linspace(0.999, 1.001, WIDTH))
+    wide = to_numpy(x)
+    expected = wide / np.sqrt((wide**2).mean(-1, keepdims=True)) * np.linspace(0.999, 1.001, WIDTH)
+    np.testing.assert_allclose(to_numpy(layer(x)), expected, rtol=2**-8)
+
+
+def test_head_equals_its_formula():
+    layer = head()("float32")
+    x, at = states_and_positions()
+    layer(x, at)
+    for variable in layer.weights:
+        variable.assign(np.random.default_rng(variable.shape[0]).normal(size=variable.shape))
+    gathered = np.take_along_axis(x, at[:, :, None], axis=1)
+    y = exact_gelu(gathered @ to_numpy(layer.transform_dense.kernel.value) + to_numpy(layer.transform_dense.bias.value))
+    y = (y - y.mean(-1, keepdims=True)) / y.std(-1, keepdims=True)
+    y = y * to_numpy(layer.transform_norm.gamma.value) + to_numpy(layer.transform_norm.beta.value)
+    expected = y @ to_numpy(layer.token_embedding.embeddings.value).T + to_numpy(layer.bias.value)
+    np.testing.assert_allclose(to_numpy(layer(x, at)), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: EncoderBlock(WIDTH, 4, 32, norm_placement="middle"), "norm_placement='middle'"),
+        (lambda: EncoderBlock(WIDTH, 4, 32, norm="batch_norm"), "norm='batch_norm'"),
+        (lambda: FeedForward(WIDTH, 32, activation="relu"), "activation='relu'"),
+        (lambda: FeedForward(WIDTH, 33, gated=True), "intermediate_dim=33"),
+        (lambda: EncoderEmbedding(VOCABULARY, WIDTH, position="rotary"), "position='rotary'"),
+        (lambda: SelfAttention(WIDTH, 3), "num_heads=3"),
+    ],
+)
+def test_arguments_that_cannot_work_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_dense_layers_quantize():
+    layer = FeedForward(WIDTH, 32)
+    x = hidden_states()
+    model = keras.Sequential([keras.Input((LENGTH, WIDTH)), layer])
+    before = to_numpy(model(x))
+    model.quantize("int8")
+    assert layer.intermediate.kernel.dtype == "int8"
+    np.testing.assert_allclose(to_numpy(model(x)), before, atol=1e-2)
