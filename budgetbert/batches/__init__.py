@@ -1,0 +1,7 @@
+"""Rows to training batches."""
+
+from budgetbert.batches.inputs import row_inputs as row_inputs
+from budgetbert.batches.loader import Loader as Loader
+from budgetbert.batches.loader import stack as stack
+from budgetbert.batches.masking import Masking as Masking
+from budgetbert.batches.masking import predictions_per_row as predictions_per_row

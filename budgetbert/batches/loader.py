@@ -1,0 +1,72 @@
+"""Rows in an order that is a pure function of (seed, epoch), as masked micro-batches; any position can be asked for."""
+
+import grain
+import numpy as np
+
+from budgetbert.batches.inputs import row_inputs
+
+
+class Loader:
+    """Random access to the masked micro-batches of a corpus.
+
+    The order of the rows is a permutation of its own in each epoch, computed index by index (grain's), so that neither
+    memory nor a seek grows with the corpus.
+
+    Args:
+        rows: rows of a prepared corpus: `len(rows)`, `rows[indices]` an integer array (count, sequence_length).
+        masking: `budgetbert.batches.masking.Masking`.
+        seed: int. Of the order.
+        shuffle: bool. Whether to permute. Defaults to `True`.
+        kind: str. `"packed"`, `"sentences"` or `"pairs"`: which inputs the rows need (see `row_inputs`). Defaults to
+            `"packed"`.
+        labels: what gives the next-sentence label of each row as `rows` gives the row, or `None` (default).
+        first_epoch_in_order: bool. Whether the first epoch is not permuted, as the rows are stored sorted. Defaults to
+            `False`.
+    """
+
+    def __init__(self, rows, masking, seed, shuffle=True, kind="packed", labels=None, first_epoch_in_order=False):
+        self._rows = rows
+        self._uses_in_order = len(rows) if first_epoch_in_order else 0
+        self._kind = kind
+        self._labels = labels
+        self._masking = masking
+        order = grain.MapDataset.range(len(rows))
+        self._order = order.shuffle(seed=seed % 2**32) if shuffle else order
+
+    def micro_batch(self, first_use, count):
+        """Returns the masked rows of uses `first_use` to `first_use + count - 1`, counted from the run's start.
+
+        Row use u is row u modulo the corpus's rows of the order of epoch u divided by them.
+
+        Returns:
+            Dict of arrays, see `Masking.__call__` and `row_inputs`; with labels also `next_sentence_labels`, int32
+            (count,).
+        """
+        uses = range(first_use, first_use + count)
+        indices = np.array([use if use < self._uses_in_order else self._order[use] for use in uses], np.int64)
+        rows = self._rows[indices]
+        batch = self._masking(rows, first_use) | row_inputs(rows, self._kind, self._masking.special_ids)
+        if self._labels is not None:
+            batch["next_sentence_labels"] = np.asarray(self._labels[indices], np.int32)
+        return batch
+
+    def read(self, first_use, count):
+        """Yields micro-batches of `count` rows without end, from row use `first_use` on, prepared two threads ahead."""
+        batches = grain.MapDataset.range(0, 2**62).map(lambda i: self.micro_batch(first_use + i * count, count))
+        return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)))
+
+
+def stack(micro_batches, capacity):
+    """Stacks micro-batches along a new leading axis of length `capacity`; places without one are zeros.
+
+    A fixed length lets one compiled function run any number of them.
+
+    Args:
+        micro_batches: list of 1 to `capacity` dicts of arrays.
+        capacity: int.
+    """
+    stacked = {name: np.zeros((capacity, *array.shape), array.dtype) for name, array in micro_batches[0].items()}
+    for i, batch in enumerate(micro_batches):
+        for name, array in batch.items():
+            stacked[name][i] = array
+    return stacked

@@ -1,0 +1,87 @@
+"""Masks drawn anew at each use of a row, as a pure function of (seed, row use).
+
+BERT's and 24hBERT's preparation wrote each row with up to ten masks drawn beforehand. That is not reproduced: drawn
+anew, the masks have the same distribution, and none comes a second time.
+"""
+
+import numpy as np
+
+IGNORED_LABEL = 0  # stands in label slots of weight 0
+
+
+def predictions_per_row(rate, sequence_length):
+    """Returns k, the predictions of a full row: round(rate x length), at least 1. 19 at 15 % of 128, 32 at 25 %."""
+    return max(1, round(rate * sequence_length))
+
+
+class Masking:
+    """BERT's masks with exact counts: of n chosen tokens round(0.8 n) become [MASK], up to round(0.9 n) a random
+    token, the rest stay. n = 32: 26, 3 and 3; n = 19: 15, 2 and 2.
+
+    Special tokens are never chosen, and random tokens are never special (24hBERT and Cramming draw from the whole
+    vocabulary, [PAD] and [unused] entries included).
+
+    Args:
+        rate: float in (0, 1). Share of the tokens of a row to predict.
+        vocabulary: list of str.
+        special_ids: dict of str to int, with `"[PAD]"` and `"[MASK]"` among them.
+        seed: int.
+        slots: int. Prediction slots of a row. Defaults to `None`: as many as a full row has predictions.
+
+    Source: Devlin et al. 2019, section 3.1; exact counts as in Geiping & Goldstein 2022 (`mlm_probability`).
+    """
+
+    def __init__(self, rate, vocabulary, special_ids, seed, slots=None):
+        self.rate = rate
+        self._slots = slots
+        self.seed = seed
+        self._pad_id, self._mask_id = special_ids["[PAD]"], special_ids["[MASK]"]
+        self._is_special = np.zeros(len(vocabulary), bool)
+        self._is_special[list(special_ids.values())] = True
+        self.special_ids = special_ids
+        unused = [token.startswith("[unused") for token in vocabulary]
+        self._replacements = np.flatnonzero(~self._is_special & ~np.array(unused))
+
+    def __call__(self, rows, first_use):
+        """Masks rows.
+
+        Args:
+            rows: integer array (count, sequence_length) of token ids.
+            first_use: int. How many rows the run has used before these; row i of them is use `first_use + i`.
+
+        Returns:
+            Dict of `token_ids` int32 (count, sequence_length); `mask_positions` and `labels` int32 (count, k), k as
+            in `predictions_per_row`; `weights` float32 (count, k), 0 in the slots that a row too short does not fill.
+        """
+        count, length = rows.shape
+        slots = self._slots or predictions_per_row(self.rate, length)
+        order_keys = np.empty((count, length))
+        draws = np.empty((count, slots), np.int64)
+        for i in range(count):  # a generator of its own for every use of a row (20 us): any split gives equal masks
+            generator = np.random.Generator(np.random.Philox(key=[self.seed, first_use + i]))
+            generator.random(out=order_keys[i])
+            draws[i] = generator.integers(len(self._replacements), size=slots)
+
+        candidates = ~self._is_special[rows]
+        order_keys[~candidates] = 2.0
+        chosen = np.argsort(order_keys, axis=1)[:, :slots]  # candidates in random order, then the others
+        tokens = np.count_nonzero(rows != self._pad_id, axis=1)
+        wanted = np.clip(np.round(self.rate * tokens).astype(np.int64), 1, slots)
+        number = np.minimum(wanted, np.count_nonzero(candidates, axis=1))[:, None]
+
+        slot = np.arange(slots)[None, :]
+        used = slot < number
+        labels = np.take_along_axis(rows, chosen, axis=1).astype(np.int32)
+        inputs = np.where(slot < np.round(0.8 * number), self._mask_id, labels)
+        random_slots = (slot >= np.round(0.8 * number)) & (slot < np.round(0.9 * number))
+        inputs = np.where(random_slots, self._replacements[draws], inputs)
+        inputs = np.where(used, inputs, labels).astype(np.int32)
+
+        token_ids = rows.astype(np.int32)
+        np.put_along_axis(token_ids, chosen, inputs, axis=1)
+        return {
+            "token_ids": token_ids,
+            "mask_positions": chosen.astype(np.int32),
+            "labels": np.where(used, labels, IGNORED_LABEL),
+            "weights": used.astype(np.float32),
+        }

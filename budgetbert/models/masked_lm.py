@@ -1,0 +1,129 @@
+"""The encoder with its masked-LM head."""
+
+import keras
+import keras_hub
+import numpy as np
+from keras import ops
+
+from budgetbert.layers.masked_lm_head import MaskedLMHead
+from budgetbert.models.bert_budget import BertBudget
+from budgetbert.models.preprocessors import BertBudgetMaskedLMPreprocessor
+from budgetbert.models.task import PresetTask, check_vocabulary
+
+
+@keras.saving.register_keras_serializable(package="budgetbert")
+class BertBudgetMaskedLM(PresetTask, keras_hub.models.MaskedLM):
+    """`BertBudget` with a head that predicts the tokens at given positions.
+
+    The inputs are the encoder's and `mask_positions`, int `[batch, k]`; the output is float32 logits
+    `[batch, k, vocabulary_size]`.
+
+    Args:
+        backbone: `BertBudget`.
+        preprocessor: `BertBudgetMaskedLMPreprocessor`, or `None` (default) for inputs that are token ids.
+        head_transform: bool. Dense, activation and norm before the tied decoder. Defaults to `True`.
+        output_bias: bool. A bias per vocabulary entry. Defaults to `True`.
+        **kwargs: as `keras_hub.models.MaskedLM`.
+    """
+
+    backbone_cls = BertBudget
+    preprocessor_cls = BertBudgetMaskedLMPreprocessor
+    head_name = "masked_lm"
+
+    def __init__(self, backbone, preprocessor=None, head_transform=True, output_bias=True, **kwargs):
+        self.backbone = backbone
+        self.preprocessor = preprocessor
+        check_vocabulary(backbone, preprocessor)
+        self.head = MaskedLMHead(
+            backbone.token_embedding,
+            head_transform,
+            output_bias,
+            backbone.use_bias,
+            backbone.activation,
+            backbone.norm,
+            backbone.norm_epsilon,
+            backbone.initializer_range,
+            dtype=backbone.dtype_policy,
+            name="masked_lm_head",
+        )
+
+        mask_positions = keras.Input((None,), dtype="int32", name="mask_positions")
+        super().__init__(
+            inputs={**backbone.input, "mask_positions": mask_positions},
+            outputs=self.head(backbone(backbone.input), mask_positions),
+            **kwargs,
+        )
+
+        self.head_transform = head_transform
+        self.output_bias = output_bias
+
+    def fill_mask(self, strings, k=5):
+        """The most probable tokens for each [MASK] in `strings`.
+
+        Args:
+            strings: list of strings, each with at least one [MASK]. A text without one, or that with [CLS] and [SEP]
+                is longer than the preprocessor's `sequence_length`, is a `ValueError`.
+            k: int. Tokens per mask. Defaults to `5`.
+
+        Returns:
+            A list per string of a list per mask, in their order, of k pairs (token, probability), the most probable
+            first. Probabilities are over the tokenizer's vocabulary.
+        """
+        if self.preprocessor is None:
+            raise ValueError("fill_mask() needs a tokenizer: this model has preprocessor=None.")
+        tokenizer, length = self.preprocessor.tokenizer, self.preprocessor.sequence_length
+        rows, positions = [], []
+        for string in strings:
+            tokens = [int(token) for token in tokenizer(string)]
+            row = np.array([tokenizer.cls_token_id, *tokens, tokenizer.sep_token_id])
+            masked = np.flatnonzero(row == tokenizer.mask_token_id)
+            if not masked.size:
+                raise ValueError(f"There is no {tokenizer.mask_token} in {string!r}.")
+            if row.size > length:
+                raise ValueError(f"{string!r} has {row.size} tokens with [CLS] and [SEP]: the model reads {length}.")
+            rows.append(row)
+            positions.append(masked)
+        return [
+            filled
+            for start in range(0, len(rows), 32)
+            for filled in self.fill_ids(rows[start : start + 32], positions[start : start + 32], k)
+        ]
+
+    def fill_ids(self, rows, positions, k=5):
+        """`fill_mask` for one batch of token ids.
+
+        Args:
+            rows: list of int arrays, at most the preprocessor's `sequence_length` long.
+            positions: list of int arrays, where the masks are in each row.
+            k: int. Tokens per mask. Defaults to `5`.
+
+        Returns:
+            As `fill_mask`.
+        """
+        tokenizer = self.preprocessor.tokenizer
+
+        def dense(arrays, width, value):
+            return np.stack([np.pad(a, (0, width - a.size), constant_values=value) for a in arrays]).astype("int32")
+
+        token_ids = dense(rows, self.preprocessor.sequence_length, tokenizer.pad_token_id)
+        inputs = {
+            "token_ids": token_ids,
+            "padding_mask": dense([np.ones_like(row) for row in rows], token_ids.shape[1], 0),
+            "segment_ids": np.zeros_like(token_ids),
+            "mask_positions": dense(positions, max(p.size for p in positions), 0),
+        }
+        # The model's table may be padded beyond the vocabulary: those rows stand for nothing.
+        logits = self(inputs, training=False)[:, :, : tokenizer.vocabulary_size()]
+        probabilities = ops.convert_to_numpy(ops.softmax(logits, axis=-1))
+        best = np.argsort(-probabilities, axis=-1, kind="stable")[:, :, :k]
+        return [
+            [[(tokenizer.id_to_token(int(i)), float(row[slot, i])) for i in order[slot]] for slot in range(masked.size)]
+            for row, order, masked in zip(probabilities, best, positions, strict=True)
+        ]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "head_transform": self.head_transform,
+            "output_bias": self.output_bias,
+        }

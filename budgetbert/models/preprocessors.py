@@ -1,0 +1,61 @@
+"""From strings to model inputs, in KerasHub's terms."""
+
+import keras
+import keras_hub
+
+from budgetbert.models.bert_budget import BertBudget
+from budgetbert.models.tokenizer import BertBudgetTokenizer
+
+
+@keras.saving.register_keras_serializable(package="budgetbert")
+class BertBudgetMaskedLMPreprocessor(keras_hub.models.MaskedLMPreprocessor):
+    """Tokenizes, packs to `[CLS] text [SEP]` (`[CLS] a [SEP] b [SEP]` for a tuple) and masks at random.
+
+    It masks each time it is called, in `predict` too: to fill masks use `BertBudgetMaskedLM.fill_mask`. A random
+    replacement is any entry of the tokenizer's vocabulary, never an id that only the model's padded table has.
+
+    Args:
+        tokenizer: `BertBudgetTokenizer`.
+        sequence_length: int. Tokens per row, special tokens included. Defaults to `128`.
+        mask_selection_rate: float. Share of the tokens to predict. Defaults to `0.15`.
+        mask_selection_length: int. Prediction slots per row. Defaults to `20`.
+        **kwargs: as `keras_hub.models.MaskedLMPreprocessor`.
+
+    Returns:
+        `(x, y, sample_weight)`: `x` a dictionary of `token_ids`, `padding_mask` and `segment_ids`
+        `[batch, sequence_length]` and `mask_positions` `[batch, mask_selection_length]`; `y` the ids that were there
+        and `sample_weight` 0 at empty slots, both `[batch, mask_selection_length]`.
+    """
+
+    backbone_cls = BertBudget
+    tokenizer_cls = BertBudgetTokenizer
+
+    def __init__(self, tokenizer, sequence_length=128, mask_selection_rate=0.15, mask_selection_length=20, **kwargs):
+        super().__init__(
+            tokenizer,
+            sequence_length=sequence_length,
+            mask_selection_rate=mask_selection_rate,
+            mask_selection_length=mask_selection_length,
+            **kwargs,
+        )
+
+
+@keras.saving.register_keras_serializable(package="budgetbert")
+class BertBudgetTextClassifierPreprocessor(keras_hub.models.TextClassifierPreprocessor):
+    """Tokenizes and packs to `[CLS] text [SEP]`, or `[CLS] a [SEP] b [SEP]` for a tuple of two texts.
+
+    Args:
+        tokenizer: `BertBudgetTokenizer`.
+        sequence_length: int. Tokens per row, special tokens included; longer texts are cut. Defaults to `128`.
+        **kwargs: as `keras_hub.models.TextClassifierPreprocessor`.
+
+    Returns:
+        `x`, `(x, y)` or `(x, y, sample_weight)`: `x` a dictionary of `token_ids`, `padding_mask` and `segment_ids`
+        `[batch, sequence_length]`.
+    """
+
+    backbone_cls = BertBudget
+    tokenizer_cls = BertBudgetTokenizer
+
+    def __init__(self, tokenizer, sequence_length=128, **kwargs):
+        super().__init__(tokenizer, sequence_length=sequence_length, **kwargs)

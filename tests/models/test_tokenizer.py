@@ -1,0 +1,91 @@
+import json
+import os
+
+import keras
+import pytest
+
+from budgetbert.models import BertBudgetTokenizer
+from budgetbert.normalization import Normalizer
+
+from .examples import TEXTS, VOCABULARY, tokenizer
+
+# Case, accents, special tokens in the text and beside punctuation, one in small letters, invisible and private-use
+# characters, brackets.
+LINES = [
+    *TEXTS[:4],
+    "The [MASK] sat[MASK]on[CLS] [SEP]the mat[UNK].[PAD]",
+    "the [mask] is not [Mask]",
+    "ca\u00adfe\u0301 \U0010fff0 the\ncat [[MASK]]",
+    "ﬁ ½ ẞ ΟΔΟΣ",
+    "",
+]
+
+
+def as_lists(ids):
+    return [[int(i) for i in row] for row in ids]
+
+
+def words(text, **kwargs):
+    tokens = tokenizer(**kwargs)
+    return [tokens.id_to_token(int(i)) for i in tokens([text])[0]]
+
+
+def test_text_is_normalised():
+    assert words("The CAT, Paris Straße café") == ["the", "cat", ",", "par", "##is", "strasse", "cafe"]
+
+
+def test_cased_text_keeps_its_capitals():
+    assert words("The cat", lowercase=False) == ["[UNK]", "cat"]
+    assert words("café", lowercase=True, strip_accents=False) == ["[UNK]"]
+
+
+def test_special_tokens_in_the_text_stand_for_themselves():
+    assert words("The [MASK]sat [SEP]") == ["the", "[MASK]", "sat", "[SEP]"]
+    assert words("[mask]") == ["[", "m", "##a", "##s", "##k", "]"]
+
+
+def test_special_tokens_in_the_text_can_be_text():
+    # as in a prepared corpus
+    assert words("The [MASK]", special_tokens_in_strings=False) == ["the", "[", "m", "##a", "##s", "##k", "]"]
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+@pytest.mark.parametrize("strip_accents", [True, False])
+@pytest.mark.parametrize("normalizer", ["bert", "cramming"])
+def test_a_tensorflow_graph_gives_the_same_ids(lowercase, strip_accents, normalizer):
+    tf = pytest.importorskip("tensorflow")
+    tokens = tokenizer(lowercase=lowercase, strip_accents=strip_accents, normalizer=normalizer)
+    in_graph = tf.function(lambda x: tokens(x))(tf.constant(LINES)).to_list()
+    assert in_graph == as_lists(tokens(LINES))
+    assert in_graph[4].count(4) == 2
+
+
+def test_a_single_string_and_a_dense_batch():
+    assert [int(i) for i in tokenizer()("the cat")] == as_lists(tokenizer()(["the cat"]))[0]
+    dense = tokenizer(sequence_length=5)(["the cat", "the cat sat on the mat"])
+    assert tuple(dense.shape) == (2, 5)
+
+
+def test_special_tokens_are_found_by_name():
+    vocabulary = ["[PAD]", "[unused0]", "[UNK]", "the", "[CLS]", "[SEP]", "[MASK]"]
+    tokens = BertBudgetTokenizer(vocabulary)
+    ids = (tokens.pad_token_id, tokens.unk_token_id, tokens.cls_token_id, tokens.sep_token_id, tokens.mask_token_id)
+    assert ids == (0, 2, 4, 5, 6)
+    assert sorted(tokens.special_token_ids) == [0, 2, 4, 5, 6]
+
+
+def test_a_vocabulary_without_a_special_token_is_refused():
+    with pytest.raises(ValueError, match=r"\[MASK\]"):
+        BertBudgetTokenizer([token for token in VOCABULARY if token != "[MASK]"])
+
+
+def test_config_and_vocabulary_round_trip(tmp_path):
+    tokens = tokenizer(lowercase=False, normalizer="cramming", special_tokens_in_strings=False)
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(tokens)))
+    twin = keras.saving.deserialize_keras_object(config)
+    assert twin.normalizer == Normalizer(lowercase=False, strip_accents=True, kind="cramming")
+    assert not twin.special_tokens_in_strings
+    tokens.save_assets(os.fspath(tmp_path))
+    twin.load_assets(os.fspath(tmp_path))
+    assert twin.get_vocabulary() == VOCABULARY
+    assert as_lists(twin(LINES)) == as_lists(tokens(LINES))
