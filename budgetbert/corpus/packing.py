@@ -1,0 +1,231 @@
+"""Documents of token ids -> rows of equal length.
+
+Three kinds. `packed`: documents run on from row to row and nothing is padded. `sentences`: whole sentences of one
+document. `pairs`: two segments of sentences, the second of which follows the first or comes from another document.
+The last two are padded with [PAD], and lose no token of any document.
+
+Rows hold no masks: BERT's and 24hBERT's preparation wrote each row ten times with ten masks; here they are drawn anew
+at each use (`budgetbert.batches.masking`), which is the same with as many copies as there are epochs.
+"""
+
+import re
+
+import numpy as np
+import sentencex
+
+# Of the documents of `sentences` and `pairs`, this share is cut into shorter rows, as the model also has to read those.
+_SHORT_ROWS = 0.1
+_TRIES = 10  # to find a sentence that fits, at random
+_OPENING_QUOTE = re.compile(r"(?<![^\s(\[–—-])[\"“„«]")
+_CLOSING_QUOTE = re.compile(r"[\"“”»]")
+
+
+def token_dtype(vocabulary_size):
+    """Returns the NumPy dtype that rows are stored in: uint16 while all ids fit (up to 65,536 entries), else uint32."""
+    return np.dtype(np.uint16 if vocabulary_size <= 65_536 else np.uint32)
+
+
+def join_documents(documents, separator_id):
+    """Puts documents one after another, each with a separator behind it.
+
+    Args:
+        documents: list of 1-D integer arrays of one dtype.
+        separator_id: int, the id of [SEP].
+
+    Returns:
+        1-D array of the same dtype; of length 0 if there is no document.
+    """
+    if not documents:
+        return np.zeros(0, dtype=np.uint16)
+    separator = np.array([separator_id], dtype=documents[0].dtype)
+    return np.concatenate([part for document in documents for part in (document, separator)])
+
+
+def cut_rows(stream, sequence_length, start_id=None):
+    """Cuts a stream of ids into rows.
+
+    Args:
+        stream: 1-D integer array.
+        sequence_length: int, the number of ids in a row.
+        start_id: int or `None`. The id that each row begins with ([CLS]); the stream then continues behind it.
+            Defaults to `None`: a row holds nothing but the stream.
+
+    Returns:
+        Tuple of the rows, an array [rows, sequence_length] of the stream's dtype, and the rest of the stream, too
+        short for a row, to be put in front of what comes next.
+    """
+    taken = sequence_length - (start_id is not None)
+    count = len(stream) // taken
+    rows, rest = stream[: count * taken].reshape(count, taken), stream[count * taken :]
+    if start_id is not None:
+        rows = np.concatenate([np.full((count, 1), start_id, dtype=stream.dtype), rows], axis=1)
+    return rows, rest
+
+
+def split_sentences(text):
+    """Splits a document into sentences, for `sentence_rows` and `pair_rows`.
+
+    By `sentencex`; its rules for English know the full stops of most other scripts too. A line end ends a sentence.
+    Speech in quotation marks is split like other text: `sentencex` would keep it together, and of 97 novels 17 % of the
+    tokens would stand in sentences longer than a row of 128, instead of 9 %.
+
+    Args:
+        text: str.
+
+    Returns:
+        list of str, none of them blank.
+    """
+    return [sentence for line in text.split("\n") if line for sentence in _sentences_of_line(line)]
+
+
+def _sentences_of_line(line):
+    # each mark becomes another character, so that positions stay: a letter that may begin a sentence, or a space
+    unquoted = _CLOSING_QUOTE.sub(" ", _OPENING_QUOTE.sub("A", line))
+    start = 0
+    for segment in sentencex.segment("en", unquoted):
+        end = start + len(segment)
+        sentence = line[start:end].strip()
+        if sentence:
+            yield sentence
+        start = end
+
+
+def sentence_rows(sentences, sequence_length, special_ids, generator):
+    """Cuts a document into rows [CLS] sentences [SEP] [PAD] ...
+
+    Sentences are taken while they fit; a longer one than a row is cut into rows of its own. Of one document in ten the
+    rows are short: each is closed once it has a number of tokens that is drawn once for the document.
+
+    24hBERT fills each row with the sentence that no longer fits, then drops tokens at its front or back until it has
+    126, and starts the next row with the next sentence; what was dropped is lost (about half a sentence a row). Here
+    nothing is lost and sentences stay whole; that much of each row is padding instead.
+
+    Args:
+        sentences: list of 1-D integer arrays, the ids of each sentence of one document; may have empty ones.
+        sequence_length: int.
+        special_ids: dict with "[PAD]", "[CLS]" and "[SEP]".
+        generator: `numpy.random.Generator`. Seeded by what the document is, not by its place, it makes the rows the
+            same whoever prepares them.
+
+    Returns:
+        Array [rows, sequence_length] of the sentences' dtype.
+
+    Source: Izsak et al. 2021; `create_pretraining_data.py` of their code, option `--no_nsp`.
+    """
+    capacity = sequence_length - 2
+    target = _draw_target(capacity, generator)
+    rows, row, length = [], [], 0
+    for sentence in _cut_long(sentences, capacity):
+        if row and length + len(sentence) > capacity:
+            rows.append(row)
+            row, length = [], 0
+        row.append(sentence)
+        length += len(sentence)
+        if length >= target:
+            rows.append(row)
+            row, length = [], 0
+    if row:
+        rows.append(row)
+    return _fill([[row] for row in rows], sequence_length, special_ids, _dtype(sentences))
+
+
+def pair_rows(documents, sequence_length, special_ids, generators):
+    """Cuts documents into rows [CLS] A [SEP] B [SEP] [PAD] ..., half of which have a B from another document.
+
+    A and a true B are the two parts, cut between sentences at random, of as many sentences of the document as fit. For
+    a random B sentences of another document are taken while they fit, and those that the true B would have had begin
+    the next row. So every sentence stands once in an A or a true B, whole unless it is longer than half a row.
+    A sentence that is alone in its row gets a random B, as in the original: over half of all Bs are random.
+
+    The original fills B up and then drops tokens from the longer segment's front or back.
+
+    Args:
+        documents: list of lists of 1-D integer arrays, the ids of each sentence of each document. They are each
+            other's source of random Bs, so they have to be of one split, and better many than few; where there is but
+            one document, its random Bs are from any place in itself.
+        sequence_length: int.
+        special_ids: dict with "[PAD]", "[CLS]" and "[SEP]".
+        generators: iterable of `numpy.random.Generator`, one per document.
+
+    Returns:
+        Tuple of rows, an array [rows, sequence_length] of the sentences' dtype, and labels, uint8 [rows]: 1 where B is
+        random, 0 where it follows A.
+
+    Source: Devlin et al. 2019, section 3.1 and appendix A.2; `create_pretraining_data.py` of their code.
+    """
+    capacity = sequence_length - 3
+    cut = [list(_cut_long(sentences, capacity // 2)) for sentences in documents]
+    filled = [sentences for sentences in cut if sentences]
+    rows, labels = [], []
+    own = -1  # the place of the document in `filled`
+    for sentences, generator in zip(cut, generators, strict=True):
+        own += bool(sentences)
+        target = _draw_target(capacity, generator)
+        start = 0
+        while start < len(sentences):
+            end, length = start, 0
+            while end < len(sentences) and length < target and length + len(sentences[end]) <= capacity:
+                length += len(sentences[end])
+                end += 1
+            middle = start + 1 if end - start == 1 else int(generator.integers(start + 1, end))
+            first = sentences[start:middle]
+            is_random = end - start == 1 or generator.random() < 0.5
+            if is_random:
+                taken = sum(map(len, first))
+                # at the end of the document as much as there was left, so that the length does not tell the label
+                wanted = length - taken if middle < end == len(sentences) else target - taken
+                second = _random_segment(filled, own, wanted, capacity - taken, generator)
+                start = middle
+            else:
+                second = sentences[middle:end]
+                start = end
+            rows.append([first, second])
+            labels.append(is_random)
+    dtype = _dtype([sentence for sentences in documents for sentence in sentences])
+    return _fill(rows, sequence_length, special_ids, dtype), np.array(labels, np.uint8)
+
+
+def _draw_target(capacity, generator):
+    """The number of tokens at which the rows of a document are closed: all there is room for, or a random one."""
+    return int(generator.integers(2, capacity + 1)) if generator.random() < _SHORT_ROWS else capacity
+
+
+def _cut_long(sentences, capacity):
+    """Yields the sentences that are not empty, longer ones in as few parts of about equal length as are needed."""
+    for sentence in sentences:
+        if len(sentence) > capacity:
+            yield from np.array_split(sentence, -(-len(sentence) // capacity))
+        elif len(sentence):
+            yield sentence
+
+
+def _random_segment(documents, own, wanted, room, generator):
+    """Sentences that follow each other at a random place of `documents`: `wanted` tokens or more, `room` at most.
+
+    They are from any document but number `own`, unless that is the only one.
+    """
+    for _ in range(_TRIES):
+        drawn = int(generator.integers(max(1, len(documents) - 1)))
+        document = documents[drawn + (drawn >= own and len(documents) > 1)]
+        first = end = int(generator.integers(len(document)))
+        length = 0
+        while end < len(document) and (length < wanted or end == first) and length + len(document[end]) <= room:
+            length += len(document[end])
+            end += 1
+        if end > first:
+            return document[first:end]
+    return [document[first][:room]]
+
+
+def _dtype(sentences):
+    return sentences[0].dtype if len(sentences) else np.dtype(np.uint16)
+
+
+def _fill(rows, sequence_length, special_ids, dtype):
+    """Writes rows, each a list of segments, which are lists of sentences: [CLS], and [SEP] behind each segment."""
+    start, separator = np.array([[special_ids["[CLS]"]], [special_ids["[SEP]"]]], dtype)
+    filled = np.full((len(rows), sequence_length), special_ids["[PAD]"], dtype)
+    for row, segments in zip(filled, rows, strict=True):
+        ids = np.concatenate([start, *(part for sentences in segments for part in (*sentences, separator))])
+        row[: len(ids)] = ids
+    return filled

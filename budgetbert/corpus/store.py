@@ -1,0 +1,314 @@
+"""A prepared corpus on disk: shards of rows, vocabulary and manifest, written atomically and read memory-mapped."""
+
+import functools
+import hashlib
+import json
+import math
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from budgetbert.command_line import InputError
+
+FORMAT_VERSION = 1
+SPLITS = ("train", "validation")
+MANIFEST = "manifest.json"
+VOCABULARY = "vocabulary.txt"
+REPORT = "report.html"
+
+_SHARD_BYTES = 64 * 2**20  # small enough to be written from memory, and to verify or copy one by one
+_OPEN_SHARDS = 64  # a process may have 1,024 files open, and a corpus far more shards
+_SHARD_NAME = re.compile(r"(train|validation)-\d{5}\.npy")
+# The part of the manifest that decides what the rows are and mean; sources and dates do not.
+_FINGERPRINT_KEYS = ("format_version", "rows_kind", "row_start", "order", "sequence_length", "dtype", "normalizer")
+_PREPARE_AGAIN = "delete the directory and prepare the corpus again"
+_DAMAGE = (AttributeError, IndexError, KeyError, TypeError)  # what a manifest without its entries raises
+
+
+def write_file(path, data):
+    """Writes the bytes `data` to `path` so that the file is there either whole or not at all."""
+    temporary = f"{path}.tmp"
+    with open(temporary, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def sync_directory(path):
+    """Makes renames in the directory `path` last through a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_shard(path, array):
+    """Writes an array as `.npy`, whole or not at all, and returns its sha256."""
+    temporary = f"{path}.tmp"
+    with open(temporary, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    return file_sha256(path)
+
+
+def rows_per_shard(sequence_length, dtype):
+    """Returns the number of rows in a shard: at most 64 MiB, so that it can be written from memory."""
+    return max(1, _SHARD_BYTES // (sequence_length * dtype.itemsize))
+
+
+def labels_name(name):
+    """Returns the name of the file with the next-sentence labels of a shard's rows."""
+    return f"{name.removesuffix('.npy')}.labels.npy"
+
+
+def file_sha256(path):
+    """Returns the sha256 of a file as a hexadecimal str."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(manifest):
+    """Returns the sha256 (str) of what decides the rows; equal for equal rows, wherever and whenever prepared."""
+    decisive = {key: manifest[key] for key in _FINGERPRINT_KEYS}
+    decisive["vocabulary"] = manifest["vocabulary"]["sha256"]
+    decisive["shards"] = [
+        [shard[key] for key in ("file", "rows", "sha256", "labels_sha256") if key in shard]
+        for shard in manifest["shards"]
+    ]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def write_vocabulary(path, entries):
+    """Writes a vocabulary file: one entry per line."""
+    write_file(path, _vocabulary_bytes(entries))
+
+
+def vocabulary_sha256(entries):
+    """Returns the sha256 (str) of the file of a vocabulary."""
+    return hashlib.sha256(_vocabulary_bytes(entries)).hexdigest()
+
+
+def _vocabulary_bytes(entries):
+    return "".join(f"{entry}\n" for entry in entries).encode()
+
+
+class PreparedCorpus:
+    """A prepared corpus, opened by `open_corpus`.
+
+    Attributes:
+        directory: `Path`.
+        manifest: dict, the content of `manifest.json`.
+        fingerprint: str, equal for corpora with equal rows.
+        vocabulary: list of str.
+        special_ids: dict such as {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4}.
+        sequence_length: int, the number of tokens in a row.
+        lowercase, strip_accents: bool, the flags of the `Normalizer` that the text went through.
+        rows_kind: str, "packed", "sentences" or "pairs".
+        order: str, "shuffled", or the order that the training rows are stored in.
+        validation_unigram_entropy: float, in nats.
+    """
+
+    def __init__(self, directory, manifest, vocabulary):
+        self.directory = directory
+        self.manifest = manifest
+        self.vocabulary = vocabulary
+        self.fingerprint = fingerprint(manifest)
+        self.special_ids = manifest["vocabulary"]["special_ids"]
+        self.sequence_length = manifest["sequence_length"]
+        self.lowercase = manifest["normalizer"]["lowercase"]
+        self.strip_accents = manifest["normalizer"]["strip_accents"]
+        self.rows_kind = manifest["rows_kind"]
+        self.order = manifest["order"]
+        self.validation_unigram_entropy = manifest["validation_unigram_entropy"]
+        shape, dtype = (self.sequence_length,), manifest["dtype"]
+        self._rows = {split: Rows(self._files(split, "file"), shape, dtype) for split in SPLITS}
+        if self.rows_kind == "pairs":
+            self._labels = {split: Rows(self._files(split, "labels"), (), "uint8") for split in SPLITS}
+
+    def rows(self, split):
+        """Returns the `Rows` of a split, "train" or "validation"."""
+        return self._rows[split]
+
+    def labels(self, split):
+        """Returns the next-sentence labels of a split's `pairs` rows: like the `Rows`, but [n]; 1 is a random B."""
+        return self._labels[split]
+
+    def _files(self, split, what):
+        shards = [shard for shard in self.manifest["shards"] if shard["split"] == split]
+        for shard in shards:
+            _check_shard(self, shard)
+        names = (shard["file"] if what == "file" else labels_name(shard["file"]) for shard in shards)
+        return [(self.directory / name, shard["rows"]) for name, shard in zip(names, shards, strict=True)]
+
+
+class Rows:
+    """The rows of one split across its shards, memory-mapped when they are asked for.
+
+    `len(rows)` is their number; `rows[indices]` with an integer array (any order, repeats allowed) or a slice returns
+    an array [n, sequence_length] in the stored dtype. A map holds a file open, so only the last few stay.
+
+    Args:
+        shards: list of (path, number of rows).
+        shape: tuple, of one row.
+        dtype: of the rows.
+    """
+
+    def __init__(self, shards, shape, dtype):
+        self._paths = [path for path, _ in shards]
+        self._counts = np.array([count for _, count in shards], np.int64)
+        self._ends = np.cumsum(self._counts)
+        self._shape = shape
+        self._dtype = np.dtype(dtype)
+        self._shard = functools.lru_cache(_OPEN_SHARDS)(self._map)
+
+    def __reduce__(self):  # the maps stay behind
+        return Rows, (list(zip(self._paths, self._counts.tolist(), strict=True)), self._shape, self._dtype)
+
+    def _map(self, index):
+        return np.load(self._paths[index], mmap_mode="r", allow_pickle=False)
+
+    def __len__(self):
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, indices):
+        if isinstance(indices, slice):
+            indices = np.arange(*indices.indices(len(self)))
+        indices = np.asarray(indices)
+        if indices.ndim != 1 or indices.dtype.kind not in "iu":
+            raise TypeError(f"rows are taken by a slice or a 1-D integer array, not {indices.dtype} {indices.shape}.")
+        if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
+            raise IndexError(f"rows {indices.min()} to {indices.max()} were asked for; there are {len(self)}.")
+        rows = np.empty((len(indices), *self._shape), dtype=self._dtype)
+        owners = np.searchsorted(self._ends, indices, side="right")
+        for owner in np.unique(owners):
+            mine = owners == owner
+            first = self._ends[owner] - self._counts[owner]
+            rows[mine] = self._shard(int(owner))[indices[mine] - first]
+        return rows
+
+
+def open_corpus(directory):
+    """Opens a prepared corpus after checking what can be checked without reading it all (see `verify`).
+
+    Args:
+        directory: str or `Path`.
+
+    Returns:
+        `PreparedCorpus`.
+
+    Raises:
+        InputError: if the directory holds no prepared corpus, one of another format version, or a damaged one.
+    """
+    directory = Path(directory)
+    path, manifest = directory / MANIFEST, _read_manifest(directory)
+    try:
+        vocabulary = _open_vocabulary(directory / VOCABULARY, manifest["vocabulary"])
+        return PreparedCorpus(directory, manifest, vocabulary)
+    except _DAMAGE as error:
+        raise InputError(f"{path} is damaged ({error!r}): {_PREPARE_AGAIN}.") from error
+
+
+def _read_manifest(directory):
+    path = directory / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+        version = manifest["format_version"]
+    except OSError as error:
+        raise InputError(
+            f"{directory} is not a prepared corpus ({MANIFEST} cannot be read: {error.strerror}): "
+            f"make one with recipes/prepare_corpus.py."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is not the manifest of a prepared corpus: give the directory of one, or prepare the corpus again."
+        ) from error
+    if version != FORMAT_VERSION:
+        raise InputError(f"{path} has format version {version}, this is {FORMAT_VERSION}: {_PREPARE_AGAIN}.")
+    return manifest
+
+
+def verify(directory):
+    """Opens a prepared corpus and compares the sha256 of every shard with the manifest.
+
+    Args:
+        directory: str or `Path`.
+
+    Returns:
+        `PreparedCorpus`.
+
+    Raises:
+        InputError: as `open_corpus`, or with one line for each file that is missing or differs.
+    """
+    directory, manifest = Path(directory), _read_manifest(Path(directory))
+    try:
+        problems = _problems(directory, manifest)
+    except _DAMAGE as error:
+        raise InputError(f"{directory / MANIFEST} is damaged ({error!r}): {_PREPARE_AGAIN}.") from error
+    if problems:
+        raise InputError(
+            "\n".join([*problems, f"{len(problems)} files are not as the manifest says: {_PREPARE_AGAIN}."])
+        )
+    return open_corpus(directory)
+
+
+def _problems(directory, manifest):
+    """Returns a sentence (str) for each file whose sha256 is not the manifest's."""
+    problems = []
+    for shard in manifest["shards"]:
+        expected = {shard["file"]: shard["sha256"]}
+        if "labels_sha256" in shard:
+            expected[labels_name(shard["file"])] = shard["labels_sha256"]
+        for name, sha256 in expected.items():
+            _check_name(directory, shard["file"])
+            try:
+                if file_sha256(directory / name) != sha256:
+                    problems.append(f"{directory / name} is damaged: its sha256 is not the manifest's.")
+            except OSError as error:
+                problems.append(f"{directory / name} cannot be read: {error.strerror}.")
+    return problems
+
+
+def _open_vocabulary(path, expected):
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): {_PREPARE_AGAIN}.") from error
+    vocabulary = data.decode("utf-8", errors="replace").removesuffix("\n").split("\n")
+    if hashlib.sha256(data).hexdigest() != expected["sha256"] or len(vocabulary) != expected["size"]:
+        raise InputError(f"{path} is not the vocabulary that the corpus was prepared with: {_PREPARE_AGAIN}.")
+    if any(vocabulary[index] != token for token, index in expected["special_ids"].items()):
+        raise InputError(f"{path} has its special tokens elsewhere than the manifest says: {_PREPARE_AGAIN}.")
+    return vocabulary
+
+
+def _check_name(directory, name):
+    if not _SHARD_NAME.fullmatch(name):
+        raise InputError(f"{directory / MANIFEST} names the shard {name!r}, which is not one of ours.")
+
+
+def _check_shard(corpus, shard):
+    """Compares a shard's header and its size in bytes with the manifest; leaves no file open."""
+    _check_name(corpus.directory, shard["file"])
+    rows = (shard["file"], (shard["rows"], corpus.sequence_length), corpus.manifest["dtype"])
+    labels = (labels_name(shard["file"]), (shard["rows"],), "uint8")
+    for name, shape, dtype in (rows, labels) if corpus.rows_kind == "pairs" else (rows,):
+        path = corpus.directory / name
+        try:
+            with open(path, "rb") as file:
+                np.lib.format.read_magic(file)
+                header = np.lib.format.read_array_header_1_0(file)
+                whole = file.tell() + math.prod(shape) * np.dtype(dtype).itemsize
+        except FileNotFoundError as error:
+            raise InputError(f"{path} is missing: {_PREPARE_AGAIN}.") from error
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"{path} is truncated or no shard: {_PREPARE_AGAIN}.") from error
+        if path.stat().st_size < whole and header == (shape, False, np.dtype(dtype)):
+            raise InputError(f"{path} is truncated or no shard: {_PREPARE_AGAIN}.")
+        if header != (shape, False, np.dtype(dtype)) or path.stat().st_size != whole:
+            raise InputError(f"{path} does not hold {shape} ids of {dtype} as the manifest says: {_PREPARE_AGAIN}.")

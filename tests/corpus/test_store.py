@@ -1,0 +1,161 @@
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from budgetbert.command_line import InputError
+from budgetbert.corpus import store
+from budgetbert.corpus.prepare import prepare_corpus
+
+
+@pytest.fixture
+def corpus(monkeypatch, tmp_path, text_file):
+    """A prepared corpus of several shards: of 16 rows each, not of 64 MiB."""
+    monkeypatch.setattr(store, "_SHARD_BYTES", 16 * 32 * 2)
+    return prepare_corpus(str(text_file), tmp_path / "corpus", vocabulary_size=256, sequence_length=32, workers=1)
+
+
+def change_manifest(corpus, change):
+    path = corpus.directory / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def test_rows_are_those_of_the_shards_in_order(corpus):
+    shards = sorted(corpus.directory.glob("train-*.npy"))
+    assert len(shards) > 3
+    everything = np.concatenate([np.load(shard) for shard in shards])
+    rows = corpus.rows("train")
+    assert len(rows) == len(everything) == corpus.manifest["counts"]["rows"]["train"]
+    np.testing.assert_array_equal(rows[:], everything)
+    np.testing.assert_array_equal(rows[5:40], everything[5:40])
+    np.testing.assert_array_equal(rows[-3:], everything[-3:])
+    indices = np.random.default_rng(0).integers(0, len(rows), 500)
+    np.testing.assert_array_equal(rows[indices], everything[indices])
+    assert rows[indices].dtype == np.uint16
+    assert rows[np.zeros(0, np.int64)].shape == (0, 32)
+
+
+def test_rows_that_do_not_exist_are_an_error(corpus):
+    rows = corpus.rows("train")
+    for indices in ([len(rows)], [-1, 0]):
+        with pytest.raises(IndexError):
+            rows[np.array(indices)]
+    with pytest.raises(TypeError):
+        rows[np.array([0.5])]
+
+
+def test_what_the_manifest_says_is_at_hand(corpus):
+    assert corpus.special_ids == {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4}
+    assert (corpus.sequence_length, corpus.lowercase, corpus.strip_accents) == (32, True, True)
+    assert corpus.rows_kind == "packed"
+    assert len(corpus.vocabulary) == corpus.manifest["vocabulary"]["size"]
+
+
+def test_the_fingerprint_follows_the_rows_and_nothing_else(corpus):
+    manifest = json.loads((corpus.directory / "manifest.json").read_text())
+    assert store.fingerprint(manifest | {"seconds": 1e9, "sources": []}) == corpus.fingerprint
+    manifest["shards"][0]["sha256"] = "0" * 64
+    assert store.fingerprint(manifest) != corpus.fingerprint
+
+
+def test_verify_finds_a_flipped_byte(corpus):
+    store.verify(corpus.directory)
+    path = corpus.directory / "train-00001.npy"
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(data)
+    store.open_corpus(corpus.directory)  # which reads no rows
+    (corpus.directory / "train-00003.npy").unlink()
+    with pytest.raises(InputError) as problems:
+        store.verify(corpus.directory)
+    lines = str(problems.value).split("\n")
+    for line, told in zip(
+        lines, ("train-00001.npy is damaged", "train-00003.npy cannot be read", "2 files"), strict=True
+    ):
+        assert told in line
+
+
+def test_a_corpus_of_more_shards_than_files_may_be_open_is_read(monkeypatch, corpus):
+    monkeypatch.setattr(store, "_OPEN_SHARDS", 2)
+    opened = store.open_corpus(corpus.directory)
+    before = len(os.listdir("/proc/self/fd"))
+    everything = np.concatenate([np.load(shard) for shard in sorted(corpus.directory.glob("train-*.npy"))])
+    np.testing.assert_array_equal(opened.rows("train")[:], everything)
+    assert len(os.listdir("/proc/self/fd")) <= before + 2
+
+
+def test_rows_can_be_sent_to_another_process(corpus):
+    rows = corpus.rows("train")
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(rows))[3:20], rows[3:20])
+
+
+@pytest.mark.parametrize("bytes_left", [0, 50, 1000])
+def test_a_truncated_shard_is_refused(corpus, bytes_left):
+    path = corpus.directory / "train-00001.npy"
+    path.write_bytes(path.read_bytes()[:bytes_left])
+    with pytest.raises(InputError, match=r"train-00001\.npy is truncated.*prepare the corpus again"):
+        store.open_corpus(corpus.directory)
+
+
+def test_a_shard_with_more_or_other_rows_is_refused(corpus):
+    path = corpus.directory / "train-00001.npy"
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"\0\0")
+    with pytest.raises(InputError, match="does not hold"):
+        store.open_corpus(corpus.directory)
+    np.save(path, np.zeros((3, 32), np.uint16))
+    with pytest.raises(InputError, match="does not hold"):
+        store.open_corpus(corpus.directory)
+    path.unlink()
+    with pytest.raises(InputError, match="is missing"):
+        store.open_corpus(corpus.directory)
+
+
+def test_a_path_in_the_manifest_does_not_leave_the_directory(corpus):
+    outside = corpus.directory.parent / "train-00000.npy"
+    outside.write_bytes((corpus.directory / "train-00000.npy").read_bytes())
+    for name in ("../train-00000.npy", str(outside)):
+        change_manifest(corpus, lambda manifest, name=name: manifest["shards"][0].update(file=name))
+        with pytest.raises(InputError, match="not one of ours"):
+            store.open_corpus(corpus.directory)
+
+
+def test_a_vocabulary_that_was_changed_is_refused(corpus):
+    path = corpus.directory / "vocabulary.txt"
+    path.write_text(path.read_text().replace("\na\n", "\nä\n"))
+    with pytest.raises(InputError, match="is not the vocabulary"):
+        store.open_corpus(corpus.directory)
+    path.unlink()
+    with pytest.raises(InputError, match="cannot be read"):
+        store.open_corpus(corpus.directory)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda manifest: manifest.update(format_version=999),
+        lambda manifest: manifest.pop("format_version"),
+        lambda manifest: manifest.pop("shards"),
+        lambda manifest: manifest["shards"].append(7),
+        lambda manifest: [manifest.pop(name) for name in list(manifest) if name != "format_version"],
+        lambda manifest: manifest["vocabulary"]["special_ids"].update({"[SEP]": 9}),
+        lambda manifest: manifest["vocabulary"]["special_ids"].update({"[SEP]": 10**6}),
+    ],
+)
+def test_a_damaged_manifest_is_refused(corpus, change):
+    change_manifest(corpus, change)
+    for read in (store.open_corpus, store.verify):
+        with pytest.raises(InputError, match="prepare the corpus again"):
+            read(corpus.directory)
+
+
+def test_what_is_no_corpus_is_refused(tmp_path, corpus):
+    with pytest.raises(InputError, match="is not a prepared corpus"):
+        store.open_corpus(tmp_path / "gone")
+    (corpus.directory / "manifest.json").write_text('{"format_ver')
+    with pytest.raises(InputError, match="prepare the corpus again"):
+        store.open_corpus(corpus.directory)
