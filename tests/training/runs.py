@@ -1,0 +1,49 @@
+"""A small run of the academic recipe, for the tests of everything that a run does."""
+
+import types
+
+import keras
+
+from budgetbert import schedules
+from budgetbert.training.pretrain import Recipe, pretrain
+
+RECIPE = Recipe(
+    name="academic_24h",
+    preset="bert_large_24h",
+    family="24h",
+    batch_size=4096,
+    row_kind="sentences",
+    optimizer=lambda: keras.optimizers.AdamW(beta_1=0.9, beta_2=0.98, epsilon=1e-6, weight_decay=0.01),
+    clip_norm=None,
+    schedule=schedules.linear,
+    budget="24h",
+    learning_rate=1e-3,
+    mask_rate="0.15",
+)
+
+
+def train(corpus, output_dir, **flags):
+    """Runs `pretrain` with the flags' defaults, `tiny` in float32 and 12 steps of 8 rows unless told otherwise."""
+    values = {
+        "corpus": str(corpus),
+        "output_dir": str(output_dir),
+        "preset": "tiny",
+        "budget": "12steps",
+        "batch_size": 8,
+        "micro_batch_size": 4,
+        "learning_rate": 1e-3,
+        "mask_rate": "0.15",
+        "batch_ramp": 0.0,
+        "precision": "float32",
+        "seed": 0,
+        "checkpoint_every": "3steps",
+        "keep_checkpoints": 3,
+        "marks": None,
+        "stop_at": 1.0,
+        "early_stop": None,
+        "loggers": None,
+        "price_per_hour": None,
+        "plan_only": False,
+        "demo": False,
+    }
+    return pretrain(RECIPE, types.SimpleNamespace(**{**values, **flags}))

@@ -1,0 +1,191 @@
+"""float16 in the engine; a model without attention where the backend's CPU attention knows no float16."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from budgetbert.batches import stack
+from budgetbert.layers import EncoderEmbedding, FeedForward, MaskedLMHead
+from budgetbert.models import BertBudgetMaskedLM
+from budgetbert.training.objectives import MaskedLanguageModeling
+from budgetbert.training.update import make_update
+from tests.training.runs import train
+
+ROWS = 8
+
+
+def skip_on_jax():
+    if keras.backend.backend() == "jax":
+        pytest.skip("JAX's attention on a CPU: \"precision 'F16_F16_F32' is not supported by dot_general on CPU\"")
+
+
+def model_without_attention(precision):
+    token_ids = keras.Input((None,), dtype="int32", name="token_ids")
+    others = [keras.Input((None,), dtype="int32", name=n, optional=True) for n in ("padding_mask", "segment_ids")]
+    positions = keras.Input((None,), dtype="int32", name="mask_positions")
+    embedding = EncoderEmbedding(256, 32, dtype=precision)
+    x = embedding(token_ids)
+    x = x + FeedForward(32, 64, dtype=precision)(x)
+    logits = MaskedLMHead(embedding.token_table, dtype=precision)(x, positions)
+    inputs = {layer.name: layer for layer in (token_ids, *others, positions)}
+    return keras.Model(inputs, logits)
+
+
+def make(precision="mixed_float16", clip_norm=None, optimizer=None, build=model_without_attention):
+    keras.utils.set_random_seed(0)
+    return make_update(build(precision), optimizer or keras.optimizers.SGD(), MaskedLanguageModeling(), clip_norm)
+
+
+@pytest.fixture
+def batch():
+    generator = np.random.default_rng(0)
+    positions = np.stack([generator.permutation(32)[:5] for _ in range(ROWS)]).astype("int32")
+    return {
+        "token_ids": generator.integers(5, 256, (ROWS, 32)).astype("int32"),
+        "mask_positions": positions,
+        "labels": generator.integers(5, 256, (ROWS, 5)).astype("int32"),
+        "weights": (generator.random((ROWS, 5)) < 0.8).astype("float32"),
+    }
+
+
+def state_of(update):
+    update.synchronize()
+    return [ops.convert_to_numpy(v).copy() for v in (*update.model.trainable_variables, *update.optimizer.variables)]
+
+
+def step(update, *batches, learning_rate=1.0):
+    for number, batch in enumerate(batches):
+        update.accumulate(stack([batch], 2), 1, number)
+    return {name: float(value) for name, value in update.apply(learning_rate).items()}
+
+
+def change(update, *batches):
+    """The change of the weights by one step, with SGD of rate 1 the gradient of the batch."""
+    before = state_of(update)[: len(update.variables)]
+    scalars = step(update, *batches)
+    after = state_of(update)[: len(update.variables)]
+    return np.concatenate([(new - old).ravel() for old, new in zip(before, after, strict=True)]), scalars
+
+
+def error(one, other):
+    return np.linalg.norm(one - other) / np.linalg.norm(other)
+
+
+def test_the_step_is_that_of_float32_whatever_the_scale_and_the_split(batch):
+    expected, single = change(make("float32"), batch)
+    halves = [{name: array[part] for name, array in batch.items()} for part in (slice(0, 2), slice(2, ROWS))]
+    update = make()
+    start = update.model.get_weights()
+    for scale, batches in ((2.0**15, [batch]), (2.0**10, [batch]), (2.0**10, halves)):
+        update.model.set_weights(start)
+        update.reload()
+        update.scale_state = {"scale": scale, "good_steps": 0}
+        gradient, scalars = change(update, *batches)
+        assert error(gradient, expected) < 5e-3
+        assert scalars["loss_scale"] == scale
+        assert scalars["gradient_norm"] == pytest.approx(single["gradient_norm"], rel=5e-3)
+        assert scalars["loss"] == pytest.approx(single["loss"], rel=1e-3)
+    assert "loss_scale" not in single
+
+
+def test_gradients_below_what_float16_can_hold_are_kept_by_the_scale(batch):
+    # a loss 2^-22 of its size; the division by the weights makes the gradient what it was
+    expected, _ = change(make("float32"), batch)
+    faint = {**batch, "weights": batch["weights"] * 2.0**-22}
+    update = make()
+    start = update.model.get_weights()
+    for scale, lowest, highest in ((2.0**22, 0, 5e-3), (1.0, 0.3, 2.0)):
+        update.model.set_weights(start)
+        update.reload()
+        update.scale_state = {"scale": scale, "good_steps": 0}
+        assert lowest <= error(change(update, faint)[0], expected) <= highest
+
+
+def test_clipping_comes_after_unscaling(batch):
+    gradient, scalars = change(make(clip_norm=0.01), batch)
+    assert scalars["loss_scale"] == 2.0**15
+    assert scalars["gradient_norm"] > 0.1
+    assert np.linalg.norm(gradient) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_an_overflow_skips_the_step_and_halves_the_scale_until_there_is_none(batch):
+    update = make(optimizer=keras.optimizers.AdamW(weight_decay=0.1))
+    before = state_of(update)
+    update.scale_state = {"scale": 2.0**30, "good_steps": 1234}
+    skipped = 0
+    while not np.isfinite(step(update, batch, learning_rate=1e-3)["gradient_norm"]):
+        skipped += 1
+        assert update.scale_state == {"scale": 2.0 ** (30 - skipped), "good_steps": 0}
+        assert all((old == new).all() for old, new in zip(before, state_of(update), strict=True))
+    assert 5 < skipped < 25
+    assert update.scale_state == {"scale": 2.0 ** (30 - skipped), "good_steps": 1}
+    assert int(ops.convert_to_numpy(update.optimizer.iterations)) == 1
+    for variable, old in zip(update.variables, before, strict=False):
+        if variable.path.endswith("kernel"):
+            assert (ops.convert_to_numpy(variable) != old).any()
+
+
+def test_a_weight_that_is_infinite_skips_the_step(batch):
+    update = make()
+    kernel = next(v for v in update.variables if v.path.endswith("kernel"))
+    value = ops.convert_to_numpy(kernel).copy()
+    kernel.assign(np.full_like(value, np.inf))
+    update.reload()
+    before = state_of(update)
+    assert not np.isfinite(step(update, batch)["gradient_norm"])
+    assert all((old == new).all() for old, new in zip(before, state_of(update), strict=True))
+    assert update.scale_state["scale"] == 2.0**14
+
+
+def test_after_2000_good_steps_the_scale_doubles(batch):
+    update = make()
+    update.scale_state = {"scale": 256.0, "good_steps": 1998}
+    seen = [step(update, batch, learning_rate=0.0)["loss_scale"] for _ in range(3)]
+    assert seen == [256.0, 256.0, 512.0]
+    assert update.scale_state == {"scale": 512.0, "good_steps": 1}
+    update.reset_optimizer()
+    assert update.scale_state == {"scale": 2.0**15, "good_steps": 0}
+
+
+def test_only_float16_has_a_scale():
+    assert make("mixed_bfloat16").scale_state is None
+    update = make("float32")
+    update.scale_state = None
+    with pytest.raises(ValueError, match="belongs to float16"):
+        update.scale_state = {"scale": 1.0, "good_steps": 0}
+
+
+def test_a_model_with_attention_trains_in_float16(batch):
+    skip_on_jax()
+
+    def build(precision):
+        return BertBudgetMaskedLM.from_preset(
+            "tiny_24h", load_weights=False, vocabulary_size=256, num_layers=1, dropout=0.0, dtype=precision
+        )
+
+    expected, _ = change(make("float32", build=build), batch)
+    gradient, scalars = change(make(build=build), batch)
+    assert error(gradient, expected) < 1e-2
+    assert scalars["loss_scale"] == 2.0**15
+
+
+def test_a_run_in_float16_logs_its_scale_and_resumes_with_it(small_corpus, tmp_path):
+    skip_on_jax()
+    flags = {"precision": "mixed_float16", "budget": "6steps"}
+    whole = train(small_corpus.directory, tmp_path / "whole", **flags)
+    assert train(small_corpus.directory, tmp_path / "halves", stop_at=0.5, **flags) is None
+    halves = train(small_corpus.directory, tmp_path / "halves", **flags)
+    for one, other in zip(whole.get_weights(), halves.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    states, scales = [], []
+    for name in ("whole", "halves"):
+        state = json.loads((tmp_path / name / "checkpoints" / "step-00000006" / "state.json").read_text())
+        states.append(state["update"]["loss_scale"])
+        lines = [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        scales.append([line["loss_scale"] for line in lines if "loss_scale" in line][-1])
+    assert states[0] == states[1]
+    assert scales[0] == scales[1]
+    assert 2.0**9 <= states[0]["scale"] <= scales[0] <= 2.0**15  # at most one overflow a step

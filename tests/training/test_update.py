@@ -1,0 +1,255 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from budgetbert.batches import Loader, Masking, stack
+from budgetbert.models import BertBudgetMaskedLM
+from budgetbert.optimizers import exclude_from_weight_decay, is_decayed
+from budgetbert.training.objectives import MaskedLanguageModeling, cross_entropy
+from budgetbert.training.update import make_update
+
+CAPACITY = 4
+
+
+def make(clip_norm=None, dropout=0.0, optimizer=None, objective=None, **sizes):
+    keras.utils.set_random_seed(0)
+    sizes = {"vocabulary_size": 256, "num_layers": 1, **sizes}
+    model = BertBudgetMaskedLM.from_preset("tiny_24h", load_weights=False, dropout=dropout, **sizes)
+    optimizer = optimizer or keras.optimizers.AdamW(beta_1=0.9, beta_2=0.98, epsilon=1e-6, weight_decay=0.01)
+    exclude_from_weight_decay(optimizer, model.trainable_variables)
+    return make_update(model, optimizer, objective or MaskedLanguageModeling(), clip_norm)
+
+
+class Counting(MaskedLanguageModeling):
+    """Counts its calls: once a trace, where functions are compiled."""
+
+    calls = 0
+
+    def __call__(self, *arguments, **keywords):
+        self.calls += 1
+        return super().__call__(*arguments, **keywords)
+
+
+@pytest.fixture
+def loader(small_corpus):
+    masking = Masking(0.15, small_corpus.vocabulary, small_corpus.special_ids, seed=1)
+    return Loader(small_corpus.rows("train"), masking, seed=1)
+
+
+class UnevenLoader:
+    """A loader of whose rows every third predicts nothing, and the others fewer and fewer tokens."""
+
+    def __init__(self, loader):
+        self.loader = loader
+
+    def micro_batch(self, first, rows):
+        batch = self.loader.micro_batch(first, rows)
+        number = first + np.arange(rows)
+        left = np.where(number % 3 == 0, 0, 5 - number // 4)
+        batch["weights"] *= np.arange(batch["weights"].shape[1]) < left[:, None]
+        return batch
+
+
+def weights(update):
+    update.synchronize()
+    return {v.path: ops.convert_to_numpy(v).copy() for v in update.model.trainable_variables}
+
+
+def start_again(update, start):
+    """Back to the first weights and an unused optimizer: cheaper than another model to compile."""
+    for variable in update.model.trainable_variables:
+        variable.assign(start[variable.path])
+    update.reset_optimizer()
+
+
+def train(update, loader, rows, calls, learning_rate=1e-3, first=0):
+    """One step: micro-batches of `rows` rows, `calls` the number of them in each call."""
+    done = 0
+    for count in calls:
+        batches = [loader.micro_batch(first + (done + i) * rows, rows) for i in range(count)]
+        update.accumulate(stack(batches, CAPACITY), count, first // rows + done)
+        done += count
+    return {name: float(value) for name, value in update.apply(learning_rate).items()}
+
+
+def equal(one, other):
+    return all((one[path] == other[path]).all() for path in one)
+
+
+def test_any_split_into_micro_batches_gives_the_same_gradient(loader):
+    # with SGD the change of the weights is the gradient
+    changes = []
+    loader = UnevenLoader(loader)
+    assert len({loader.micro_batch(first, 4)["weights"].sum() for first in range(0, 16, 4)}) == 4
+    update = make(optimizer=keras.optimizers.SGD())
+    before = weights(update)
+    for rows, calls in ((16, (1,)), (4, (4,)), (4, (1, 3)), (8, (1, 1))):
+        start_again(update, before)
+        train(update, loader, rows, calls, learning_rate=1.0)
+        after = weights(update)
+        changes.append(np.concatenate([(after[path] - before[path]).ravel() for path in before]))
+    for change in changes[1:]:
+        assert np.linalg.norm(change - changes[0]) / np.linalg.norm(changes[0]) < 1e-6
+
+
+def test_how_many_micro_batches_a_call_runs_changes_no_bit(loader):
+    results = []
+    update = make(dropout=0.1)
+    start = weights(update)
+    for calls in ((4,), (1, 3), (2, 2)):
+        start_again(update, start)
+        for step in range(2):
+            train(update, loader, 4, calls, first=16 * step)
+        results.append(weights(update))
+    assert equal(results[0], results[1])
+    assert equal(results[0], results[2])
+
+
+def test_dropout_is_active_and_a_function_of_the_micro_batch_number(loader):
+    losses = []
+    without, with_dropout = make(), make(dropout=0.1)
+    for update, number in ((without, 0), (with_dropout, 0), (with_dropout, 0), (with_dropout, 1)):
+        update.accumulate(stack([loader.micro_batch(0, 8)], CAPACITY), 1, number)
+        losses.append(float(update.apply(0.0)["loss"]))
+    assert losses[1] == losses[2]
+    assert len(set(losses)) == 3
+
+
+def test_a_step_is_that_of_adamw_as_published(loader):
+    """Against NumPy: Loshchilov & Hutter's update on the gradient that SGD shows, decay only where it belongs."""
+    rate, beta_2, epsilon, decay = 1e-3, 0.98, 1e-6, 0.01
+    reference = make(optimizer=keras.optimizers.SGD())
+    before = weights(reference)
+    train(reference, loader, 8, (1,), learning_rate=1.0)
+    gradient = {path: before[path] - value for path, value in weights(reference).items()}
+    update = make()
+    decayed = {v.path.split("/", 1)[-1]: is_decayed(v) for v in update.model.trainable_variables}
+    train(update, loader, 8, (1,), learning_rate=rate)
+    checked = 0
+    for path, after in weights(update).items():
+        old, slope = before[path], gradient[path]
+        step = slope / (np.abs(slope) + epsilon / np.sqrt(1 - beta_2))  # m / sqrt(v) of the first step, Keras's epsilon
+        expected = old * (1 - rate * decay * decayed[path.split("/", 1)[-1]]) - rate * step
+        # the gradient is known to 6e-8 of the weight it was added to, so only clear ones are compared
+        clear = np.abs(slope) > 1e-4
+        np.testing.assert_allclose(after[clear], expected[clear], atol=2e-6)
+        checked += clear.sum()
+    assert checked > 1000
+
+
+def test_clipping_bounds_the_gradient_of_the_whole_batch_and_norms_are_reported(loader):
+    update = make(clip_norm=0.01, optimizer=keras.optimizers.SGD())
+    before = weights(update)
+    norm = np.sqrt(sum(np.sum(value.astype("float64") ** 2) for value in before.values()))
+    scalars = train(update, UnevenLoader(loader), 4, (1, 3), learning_rate=1.0)
+    assert scalars["parameter_norm"] == pytest.approx(norm, rel=1e-5)
+    change = np.sqrt(sum(np.sum((value - before[path]) ** 2) for path, value in weights(update).items()))
+    assert scalars["gradient_norm"] > 0.02
+    assert change == pytest.approx(0.01, rel=1e-3)
+
+
+def test_the_number_of_micro_batches_changes_without_a_new_trace(loader):
+    if keras.backend.backend() == "torch":
+        pytest.skip("torch runs eagerly and traces nothing")
+    update = make(objective=Counting())
+    calls = []
+    for count in (2, 1, 4, 3):
+        train(update, loader, 4, (count,))
+        calls.append(update.objective.calls)
+    assert calls == [calls[0]] * 4
+
+
+def test_a_batch_of_65536_rows_is_one_step():
+    # 64 times the same 1,024 rows: their gradient, but for rounding
+    sizes = {
+        "vocabulary_size": 16,
+        "hidden_dim": 8,
+        "num_heads": 1,
+        "intermediate_dim": 8,
+        "max_sequence_length": 8,
+    }
+    generator = np.random.default_rng(0)
+    batch = {
+        "token_ids": generator.integers(0, 16, (1024, 8)).astype("int32"),
+        "mask_positions": generator.integers(0, 8, (1024, 1)).astype("int32"),
+        "labels": generator.integers(0, 16, (1024, 1)).astype("int32"),
+        "weights": np.ones((1024, 1), "float32"),
+    }
+    changes = []
+    update = make(optimizer=keras.optimizers.SGD(), **sizes)
+    before = weights(update)
+    for calls in (1, 16):
+        start_again(update, before)
+        for call in range(calls):
+            update.accumulate(stack([batch] * CAPACITY, CAPACITY), CAPACITY, call * CAPACITY)
+        scalars = update.apply(1.0)
+        changes.append(np.concatenate([(value - before[path]).ravel() for path, value in weights(update).items()]))
+    assert float(scalars["weight"]) == 65536
+    assert np.linalg.norm(changes[1] - changes[0]) / np.linalg.norm(changes[0]) < 1e-5
+
+
+def test_a_step_with_a_gradient_that_is_not_finite_is_skipped(loader):
+    update = make()
+    train(update, loader, 4, (1,))
+    before = weights(update)
+    slots = [ops.convert_to_numpy(v).copy() for v in update.optimizer.variables]
+    batch = loader.micro_batch(0, 4)
+    batch["weights"][0, 0] = np.inf
+    update.accumulate(stack([batch], CAPACITY), 1, 0)
+    assert not np.isfinite(float(update.apply(1e-3)["gradient_norm"]))
+    assert equal(before, weights(update))
+    for slot, old in zip(update.optimizer.variables, slots, strict=True):
+        assert (ops.convert_to_numpy(slot) == old).all(), slot.path
+    assert int(ops.convert_to_numpy(update.optimizer.iterations)) == 1
+    assert np.isfinite(train(update, loader, 4, (1,))["gradient_norm"])
+    assert not equal(before, weights(update))
+
+
+def test_dropped_sums_leave_no_trace(loader):
+    update = make()
+    start = weights(update)
+    train(update, loader, 4, (2,))
+    expected = weights(update)
+    start_again(update, start)
+    update.accumulate(stack([loader.micro_batch(400, 4)], CAPACITY), 1, 0)
+    update.drop()
+    train(update, loader, 4, (2,))
+    assert equal(weights(update), expected)
+
+
+def test_the_optimizer_can_be_set_back_to_its_start(loader):
+    update = make()
+    start = weights(update)
+    train(update, loader, 4, (2,))
+    expected = weights(update)
+    train(update, loader, 4, (1,), first=8)
+    start_again(update, start)
+    train(update, loader, 4, (2,))
+    assert equal(weights(update), expected)
+
+
+def test_evaluation_changes_nothing_and_counts_hits(loader):
+    update = make(dropout=0.5)
+    before = weights(update)
+    batch = loader.micro_batch(0, 8)
+    first, second = ({k: float(v) for k, v in update.evaluate(batch).items()} for _ in range(2))
+    assert first == second  # no dropout
+    assert equal(before, weights(update))
+    inputs = {"token_ids": batch["token_ids"], "padding_mask": None, "segment_ids": None}
+    logits = ops.convert_to_numpy(update.model({**inputs, "mask_positions": batch["mask_positions"]}))
+    assert first["accuracy"] == (logits.argmax(-1) == batch["labels"]).sum()
+    assert first["weight"] == batch["weights"].sum()
+
+
+def test_cross_entropy_is_the_formula():
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(3, 5, 50)).astype("float32") * 4
+    labels = generator.integers(0, 50, (3, 5)).astype("int32")
+    log_probabilities = logits - np.log(np.exp(logits.astype("float64")).sum(-1, keepdims=True))
+    expected = -np.take_along_axis(log_probabilities, labels[..., None], -1)[..., 0]
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(cross_entropy(ops.convert_to_tensor(labels), ops.convert_to_tensor(logits))),
+        expected,
+        atol=1e-5,
+    )
