@@ -1,0 +1,22 @@
+"""Writes report.html of runs, finished or still going: one page each, in the directory of the run.
+
+Run       python tools/report_run.py runs/demo [RUN ...]
+"""
+
+import os
+
+os.environ.setdefault("BUDGETBERT_WITHOUT_KERAS", "1")  # reading needs no backend
+
+from budgetbert import command_line
+from budgetbert.training.report import write_report
+
+
+def main(*directories):
+    if not directories:
+        raise command_line.InputError("no run is given: name the --output_dir of one or more.")
+    for directory in directories:
+        print(write_report(directory))
+
+
+if __name__ == "__main__":
+    command_line.run(main, arguments=True)
