@@ -66,13 +66,15 @@ class Budget:
 
 @dataclasses.dataclass
 class Progress:
-    """What a run has done up to its last applied update. All counts are totals across restarts."""
+    """What a run has done up to its last applied update. All counts are totals across restarts; `phase_rows` are the
+    rows by phase."""
 
     step: int = 0
     rows: int = 0
     tokens: int = 0
     flops: float = 0.0
     seconds: float = 0.0
+    phase_rows: tuple = (0,)
 
 
 class BudgetClock:

@@ -6,6 +6,7 @@ from budgetbert.layers.embedding import EmbeddingTable, EncoderEmbedding
 from budgetbert.layers.encoder_block import EncoderBlock
 from budgetbert.layers.feed_forward import FeedForward
 from budgetbert.layers.masked_lm_head import MaskedLMHead
+from budgetbert.layers.next_sentence_head import NextSentenceHead
 from budgetbert.layers.normalization import RMSNormalization
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "EncoderEmbedding",
     "FeedForward",
     "MaskedLMHead",
+    "NextSentenceHead",
     "RMSNormalization",
     "SelfAttention",
 ]

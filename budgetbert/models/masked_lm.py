@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from budgetbert.layers.masked_lm_head import MaskedLMHead
+from budgetbert.layers.next_sentence_head import NextSentenceHead
 from budgetbert.models.bert_budget import BertBudget
 from budgetbert.models.preprocessors import BertBudgetMaskedLMPreprocessor
 from budgetbert.models.task import PresetTask, check_vocabulary
@@ -23,6 +24,10 @@ class BertBudgetMaskedLM(PresetTask, keras_hub.models.MaskedLM):
         preprocessor: `BertBudgetMaskedLMPreprocessor`, or `None` (default) for inputs that are token ids.
         head_transform: bool. Dense, activation and norm before the tied decoder. Defaults to `True`.
         output_bias: bool. A bias per vocabulary entry. Defaults to `True`.
+        next_sentence: bool. BERT's second head beside it: the output is then a dictionary of these logits,
+            `masked_lm`, and of float32 logits `[batch, 2]`, `next_sentence` (1: the second segment is a random one).
+            `fit` on strings knows no such labels: take the `backbone` into a model without it. Defaults to `False`,
+            since later work (Liu et al. 2019, section 4.2) found that the task does not help.
         **kwargs: as `keras_hub.models.MaskedLM`.
     """
 
@@ -30,7 +35,9 @@ class BertBudgetMaskedLM(PresetTask, keras_hub.models.MaskedLM):
     preprocessor_cls = BertBudgetMaskedLMPreprocessor
     head_name = "masked_lm"
 
-    def __init__(self, backbone, preprocessor=None, head_transform=True, output_bias=True, **kwargs):
+    def __init__(
+        self, backbone, preprocessor=None, head_transform=True, output_bias=True, next_sentence=False, **kwargs
+    ):
         self.backbone = backbone
         self.preprocessor = preprocessor
         check_vocabulary(backbone, preprocessor)
@@ -48,14 +55,22 @@ class BertBudgetMaskedLM(PresetTask, keras_hub.models.MaskedLM):
         )
 
         mask_positions = keras.Input((None,), dtype="int32", name="mask_positions")
+        hidden = backbone(backbone.input)
+        outputs = self.head(hidden, mask_positions)
+        if next_sentence:
+            self.next_sentence_head = NextSentenceHead(
+                backbone.initializer_range, dtype=backbone.dtype_policy, name="next_sentence_head"
+            )
+            outputs = {"masked_lm": outputs, "next_sentence": self.next_sentence_head(hidden)}
         super().__init__(
             inputs={**backbone.input, "mask_positions": mask_positions},
-            outputs=self.head(backbone(backbone.input), mask_positions),
+            outputs=outputs,
             **kwargs,
         )
 
         self.head_transform = head_transform
         self.output_bias = output_bias
+        self.next_sentence = next_sentence
 
     def fill_mask(self, strings, k=5):
         """The most probable tokens for each [MASK] in `strings`.
@@ -112,8 +127,9 @@ class BertBudgetMaskedLM(PresetTask, keras_hub.models.MaskedLM):
             "segment_ids": np.zeros_like(token_ids),
             "mask_positions": dense(positions, max(p.size for p in positions), 0),
         }
+        outputs = self(inputs, training=False)
         # The model's table may be padded beyond the vocabulary: those rows stand for nothing.
-        logits = self(inputs, training=False)[:, :, : tokenizer.vocabulary_size()]
+        logits = (outputs["masked_lm"] if self.next_sentence else outputs)[:, :, : tokenizer.vocabulary_size()]
         probabilities = ops.convert_to_numpy(ops.softmax(logits, axis=-1))
         best = np.argsort(-probabilities, axis=-1, kind="stable")[:, :, :k]
         return [
@@ -126,4 +142,5 @@ class BertBudgetMaskedLM(PresetTask, keras_hub.models.MaskedLM):
             **super().get_config(),
             "head_transform": self.head_transform,
             "output_bias": self.output_bias,
+            "next_sentence": self.next_sentence,
         }

@@ -77,6 +77,15 @@ def check_rows_fit(corpus, max_sequence_length, name):
         )
 
 
+def check_labels(corpus, objective):
+    """Raises an `InputError` where an objective needs labels that a corpus's rows do not have."""
+    if objective == "mlm_nsp" and corpus.rows_kind != "pairs":
+        raise InputError(
+            f"--objective mlm_nsp needs rows of two segments, {corpus.directory} has {corpus.rows_kind} rows: prepare "
+            "the corpus with --rows pairs, or take --objective mlm."
+        )
+
+
 def load_result(path):
     """Loads the `model.keras` of a finished run.
 
@@ -89,20 +98,38 @@ def load_result(path):
         raise InputError(f"{path} of a finished run cannot be loaded ({error}): train in another directory.") from error
 
 
-def deviations(recipe, options, budget, preset, corpus):
-    """Returns what differs from the published recipe, as a list of phrases."""
+def deviations(recipe, options, budget, preset, corpora):
+    """Returns what differs from the published recipe, as a list of phrases.
+
+    Args:
+        recipe: `Recipe`.
+        options: object with an attribute for each flag of the pretraining recipes.
+        budget: `Budget`.
+        preset: str.
+        corpora: list of `PreparedCorpus`, one for each phase.
+    """
     config = PRESETS[preset]["backbone"]
-    published = {
+    first = recipe.phases[0]
+    compared = {
         "architecture": (preset, recipe.preset),
         "budget": (budget, Budget.parse(recipe.budget)),
         "learning rate": (options.learning_rate, recipe.learning_rate),
         "mask rate": (options.mask_rate, recipe.mask_rate),
         "batch ramp": (options.batch_ramp, recipe.batch_ramp),
-        "rows": (corpus.rows_kind, recipe.row_kind),
-        "row length": (corpus.sequence_length, 128),
-        "vocabulary": (padded(len(corpus.vocabulary)), PRESETS[recipe.preset]["backbone"]["vocabulary_size"]),
+        "objective": (recipe.objective, recipe.published_objective),
+        "vocabulary": tuple(
+            padded(size) for size in (len(corpora[0].vocabulary), PRESETS[recipe.preset]["backbone"]["vocabulary_size"])
+        ),
         "dropout": (config["dropout"], PRESETS[recipe.preset]["backbone"]["dropout"]),
+        "batch": (options.batch_size or first.batch_size, first.batch_size),
     }
-    if options.batch_size:
-        published["batch"] = (options.batch_size, recipe.batch_size)
-    return [f"{name} {ours}, published {theirs}" for name, (ours, theirs) in published.items() if ours != theirs]
+    for number, (corpus, phase) in enumerate(zip(corpora, recipe.phases, strict=True), 1):
+        of_phase = f" of phase {number}" if len(corpora) > 1 else ""
+        compared[f"row length{of_phase}"] = (corpus.sequence_length, phase.sequence_length)
+        prepared = {**corpus.manifest.get("options", {}), "rows": corpus.rows_kind, "order": corpus.order}
+        if isinstance(prepared.get("filter"), float):  # as it is written at --filter
+            prepared["filter"] = f"t={prepared['filter']:g}"
+        for name, published in recipe.preparation.items():
+            if name != "vocabulary_size":
+                compared[f"{name}{of_phase}"] = (prepared.get(name) or "none", published)
+    return [f"{name} {ours}, published {theirs}" for name, (ours, theirs) in compared.items() if ours != theirs]

@@ -88,6 +88,10 @@ class LossGuard:
         self.load(state)
         self.rollbacks, self.skipped, self._in_a_row = rollbacks, skipped, 0
 
+    def forget(self):
+        """Forgets the losses of before: other rows and a new warm-up make others usual."""
+        self._losses.clear()
+
     @property
     def state(self):
         """dict that JSON can hold and `load` takes."""

@@ -1,5 +1,6 @@
 """The one training loop."""
 
+import bisect
 import dataclasses
 import math
 import time
@@ -14,42 +15,7 @@ from budgetbert.training.guards import ROLLBACKS, LossGuard
 from budgetbert.training.journal import Journal
 from budgetbert.training.plan import CALL_CAPACITY
 from budgetbert.training.record import KINDS, read_record
-
-_VALIDATIONS = 10  # evenly spaced over the budget, besides the one before the first step
-
-
-@dataclasses.dataclass(frozen=True)
-class Schedules:
-    """Functions of the spent fraction x of the budget.
-
-    Args:
-        learning_rate: returns the learning rate.
-        batch_size: returns the rows of an optimizer step, a multiple of the micro-batch.
-        mask_rate: returns the share of the tokens to predict.
-        predictions: returns the predictions of a full row.
-        flops_per_token: function of the predictions of a full row.
-    """
-
-    learning_rate: Callable
-    batch_size: Callable
-    mask_rate: Callable
-    predictions: Callable
-    flops_per_token: Callable
-
-
-@dataclasses.dataclass(frozen=True)
-class Stops:
-    """What ends a run before its budget is spent, or leaves a model by the way.
-
-    Args:
-        at: float. The spent fraction to stop at, with everything saved. Defaults to 1: at the end.
-        early: `EarlyStop` or `None`.
-        marks: tuple of float. Spent fractions at which the model is kept for good.
-    """
-
-    at: float = 1.0
-    early: object = None
-    marks: tuple = ()
+from budgetbert.training.stages import Stops
 
 
 @dataclasses.dataclass
@@ -58,14 +24,10 @@ class Loop:
 
     Args:
         update: `Update` of the current backend.
-        rows: function of the first row use and the predictions of a full row that returns an iterator of
-            micro-batches.
-        validate: `Validation`.
-        samples: function without arguments that returns what the model makes of some masked words, for the log.
+        stages: tuple of `Stage`, one for each phase.
         clock: `BudgetClock`.
-        plan: `Plan`.
-        schedules: `Schedules`.
         stops: `Stops`.
+        validate_at: tuple of the spent fractions at which to validate, rising, besides 0 and 1.
         run: `Run`, for the log.
         checkpoints: `Checkpoints`.
         checkpoint_every: tuple of an amount and `"seconds"` or `"steps"`.
@@ -78,20 +40,18 @@ class Loop:
         micro_batches: int. Micro-batches that they used; dropout is a function of it.
         seconds: dict of the seconds spent so far by kind.
         durations: dict of the longest validation, sampling and save so far, in seconds.
-        validated_tenth: int. The last tenth of the budget at which there was a validation. Defaults to -1: none.
+        phase: int. The number of the present phase, from 0. Defaults to 0.
+        passed: int. How many of `validate_at`, and 1 after them, the last validation had passed. Defaults to -1: none.
         verdict: str or `None`. `"early_stop"` where an earlier process of this run was given up.
         guard: `LossGuard`.
         compiled: bool. Whether calibration has compiled the functions; else the first step counts as compilation.
     """
 
     update: object
-    rows: Callable
-    validate: Callable
-    samples: Callable
+    stages: tuple
     clock: object
-    plan: object
-    schedules: Schedules
     stops: Stops
+    validate_at: tuple
     run: object
     checkpoints: object
     checkpoint_every: tuple
@@ -104,7 +64,8 @@ class Loop:
     seconds: dict = dataclasses.field(default_factory=dict)
     durations: dict = dataclasses.field(default_factory=dict)
     guard: LossGuard = dataclasses.field(default_factory=LossGuard)
-    validated_tenth: int = -1
+    phase: int = 0
+    passed: int = -1
     verdict: str | None = None
     compiled: bool = False
 
@@ -114,11 +75,12 @@ class Loop:
         Returns:
             Why it ended: `"spent"`, the name of a signal, `"stop_at"`, `"early_stop"` or `"diverged"`.
         """
+        self._calibrated = self.compiled
+        self._enter(self.phase)
         self.seconds = {**dict.fromkeys(KINDS, 0.0), **self.seconds}
         self._journal = Journal(self.plan.matmul_rate)
         self._journal.open(self.progress, self.seconds)
-        self._predictions = self._ticket = None
-        self._warm = {"validation": self.compiled, "samples": False}
+        self._ticket = None
         self._validated = {line["step"] for line in read_record(self.run.directory).validation}
         self._reserve()
         self._marks = sorted(mark for mark in self.stops.marks if mark > self._spent())
@@ -144,18 +106,43 @@ class Loop:
     def _train(self):
         """Trains until something ends it; returns what."""
         while not (ended := self._ended()):
-            if not self._step():
+            if self._next_phase() or not self._step():
                 continue
             if self._journal.due:
                 self._log()
             self._pass_marks()
-            if self.validated_tenth < self._tenth() < _VALIDATIONS:
+            if self.passed < self._passed() <= len(self.validate_at):
                 self._validate()
             amount, unit = self.checkpoint_every
             # by the number of the step, so that an interrupted run saves at the same steps as an undisturbed one
             if self.progress.step % amount == 0 if unit == "steps" else time.monotonic() - self._saved_at >= amount:
                 self._save()
         return ended
+
+    def _enter(self, phase):
+        """Takes over what belongs to a phase."""
+        self.phase, stage = phase, self.stages[phase]
+        self.plan, self.schedules, self.rows = stage.plan, stage.schedules, stage.rows
+        self.validate, self.samples = stage.validate, stage.samples
+        self.compiled = self._calibrated
+        self._predictions = None
+        self._warm = {"validation": self.compiled, "samples": False}
+
+    def _next_phase(self):
+        """Goes over to the phase that the spent fraction has reached; returns whether anything was done for it."""
+        if self._reached() == self.phase:
+            return False
+        self._validate()  # on the rows of the phase that ends
+        if not self._ended() and self._reached() != self.phase:  # it may have had to go back, or a signal came
+            self._enter(self._reached())
+            if self.stages[self.phase].resets_step:
+                self.update.reset_step()
+            self.guard.forget()
+        return True
+
+    def _reached(self):
+        spent = self._spent()
+        return sum(stage.start <= spent for stage in self.stages[1:])
 
     def _spent(self):
         return self.clock.fraction(self.progress)
@@ -172,7 +159,7 @@ class Loop:
         learning_rate, batch_size = self.schedules.learning_rate(spent), self.schedules.batch_size(spent)
         predictions = self.schedules.predictions(spent)
         if predictions != self._predictions:
-            self._predictions, self._feed = predictions, self.rows(self.progress.rows, predictions)
+            self._predictions, self._feed = predictions, self.rows(self.progress.phase_rows[self.phase], predictions)
         total, done, padding = batch_size // self.plan.micro_batch_size, 0, 0
         while done < total:
             count = min(self.plan.micro_batches_per_call, total - done)
@@ -198,12 +185,15 @@ class Loop:
         self.compiled = True
         self.micro_batches += total
         progress, tokens = self.progress, batch_size * self.plan.sequence_length
+        phase_rows = list(progress.phase_rows)
+        phase_rows[self.phase] += batch_size
         self.progress = Progress(
             progress.step + 1,
             progress.rows + batch_size,
             progress.tokens + tokens,
             progress.flops + tokens * self.schedules.flops_per_token(predictions),
             self.clock.seconds,
+            tuple(phase_rows),
         )
         self._journal.add(
             scalars,
@@ -249,10 +239,12 @@ class Loop:
         self.report_corrupt()
         self.guard.roll_back(state["guard"])
         self.progress = dataclasses.replace(self.progress, step=state["progress"]["step"])
+        if state["phase"] != self.phase:
+            self._enter(state["phase"])
+        self._predictions = None
         rows = f"rows {state['progress']['rows']:,} to {self.progress.rows:,} are left out"
         self.incident("rollback", f"{trouble} at step {step:,}; went back to step {self.progress.step:,}, {rows}")
         self._validated = {validated for validated in self._validated if validated <= self.progress.step}
-        self._predictions = None
         self._save(wait=True)
 
     def incident(self, kind, message):
@@ -269,18 +261,18 @@ class Loop:
     def _validate(self):
         self._log()
         if self.verdict or self.progress.step in self._validated:
-            self.validated_tenth = self._tenth()
+            self.passed = self._passed()
             return
         start = time.monotonic()
         result = self.validate(lambda: self.signals.name)
         self._took("validation", start, "validation")
         if result is None:
             return
-        self.validated_tenth = self._tenth()
+        self.passed = self._passed()
         self._validated.add(self.progress.step)
         line = {**self.position(), **result}
         self.run.log(line)
-        if self.validated_tenth % 3 == 1:  # at 10, 40, 70 and 100 %
+        if self.passed % 3 == 1:  # of ten at the first, fourth, seventh and last
             start = time.monotonic()
             self.run.log({"step": self.progress.step, "samples": self.samples()})
             self._took("samples", start, "validation")
@@ -329,7 +321,8 @@ class Loop:
             "seconds": self.seconds,
             "durations": self.durations,
             "guard": self.guard.state,
-            "validated_tenth": self.validated_tenth,
+            "phase": self.phase,
+            "passed": self.passed,
             "verdict": self.verdict,
             "update": self.update.state,
         }
@@ -349,14 +342,15 @@ class Loop:
         call = self.plan.micro_batches_per_call * self.plan.micro_batch_size * self.plan.sequence_length
         self.clock.reserve = sum(self.durations.values()) + call / self.plan.tokens_per_second
 
-    def _tenth(self):
-        return math.floor(_VALIDATIONS * self._spent())
+    def _passed(self):
+        return bisect.bisect_right((*self.validate_at, 1.0), self._spent())
 
     def position(self):
         """Returns what every line of the log states: where the run stands and what it spent."""
         progress = self.progress
         return {
             "step": progress.step,
+            "phase": self.phase + 1,
             "tokens": progress.tokens,
             "flops": progress.flops,
             "elapsed_seconds": self.clock.seconds,

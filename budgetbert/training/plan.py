@@ -51,7 +51,9 @@ class Speed:
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """What a run will do and what it promises. `steps`, `tokens`, `flops` and `seconds` are expectations, exact where
-    the budget is in that unit; `batch_size` is that after the ramp, `predictions_per_row` the most there are."""
+    the budget is in that unit; `batch_size` is that after the ramp, `predictions_per_row` the most there are,
+    `learning_rate` the peak and `schedule` its curve. `phases` holds the plan of each phase where there are several:
+    then sums are over all, and what cannot be summed is that of the first."""
 
     batch_size: int
     batch_ramp: float
@@ -77,6 +79,14 @@ class Plan:
     epochs: float
     calibration_seconds: float
     compile_seconds: float
+    learning_rate: float
+    schedule: str
+    phases: tuple = ()
+
+    @property
+    def parts(self):
+        """tuple of the `Plan` of each phase: this one where there is one phase."""
+        return self.phases or (self,)
 
     @property
     def mfu(self):
@@ -92,9 +102,26 @@ def read_plan(run):
     """
     values = run.read_json("plan.json")
     try:
-        return Plan(**values) if values is not None else None
-    except TypeError as error:
+        if values is None:
+            return None
+        return Plan(**{**values, "phases": tuple(Plan(**part) for part in values["phases"])})
+    except (TypeError, KeyError) as error:
         raise InputError(f"{run.path('plan.json')} is no plan of this version: give another --output_dir.") from error
+
+
+def join(plans):
+    """Returns the `Plan` of a run from those (list) of its phases."""
+    if len(plans) == 1:
+        return plans[0]
+    sums = ("steps", "tokens", "flops", "seconds", "epochs", "calibration_seconds", "compile_seconds")
+    totals = {name: sum(getattr(plan, name) for plan in plans) for name in sums}
+    return dataclasses.replace(
+        plans[0],
+        **totals,
+        tokens_per_second=totals["tokens"] / sum(plan.tokens / plan.tokens_per_second for plan in plans),
+        flops_per_token=totals["flops"] / totals["tokens"],
+        phases=tuple(plans),
+    )
 
 
 def micro_batch_rows(flops_per_row, matmul_rate, limit):
@@ -238,8 +265,13 @@ def validation_rows(available, budget, speed):
     return rows
 
 
-def print_plan(plan, title, console):
-    """Prints a plan for people on a `rich.console.Console`."""
+def _describe_phase(plan):
+    rows = f"{plan.steps:,} steps of {plan.batch_size:,} rows of {plan.sequence_length}, {describe(plan.tokens)} tokens"
+    return f"{rows}, learning rate {plan.learning_rate:.4g} x {plan.schedule}"
+
+
+def print_plan(plan, title, console, validate_at):
+    """Prints a plan for people on a `rich.console.Console`; `validate_at` as in `Recipe`."""
     table = Table(title=title, show_header=False, title_justify="left", title_style="bold", box=None, padding=(0, 2))
     table.add_column(style="cyan")
     table.add_column(overflow="fold")
@@ -253,9 +285,11 @@ def print_plan(plan, title, console):
         ("speed", f"{plan.tokens_per_second:,.0f} tokens/s, {share}"),
         ("batch", f"{plan.batch_size:,} rows of {plan.sequence_length} ({plan.batch_reason}){ramp}"),
         ("micro-batch", f"{plan.micro_batch_size} rows, {predictions} predictions each"),
+        *(() if plan.phases else [("learning rate", f"{plan.learning_rate:.4g} x {plan.schedule}")]),
+        *((f"phase {number}", _describe_phase(part)) for number, part in enumerate(plan.phases, 1)),
         ("steps", f"about {plan.steps:,}"),
         ("tokens", f"{describe(plan.tokens)} ({plan.epochs:.2f} times the corpus), {describe(plan.flops)} FLOPs"),
-        ("validation", f"{plan.validation_rows:,} held-out rows, at the start and at every tenth of the budget"),
+        ("validation", f"{plan.validation_rows:,} held-out rows, {len(validate_at) + 2} times over the budget"),
         ("time", f"about {describe_seconds(plan.seconds)}, after {plan.calibration_seconds:.0f} s of calibration"),
     ):
         table.add_row(*row)

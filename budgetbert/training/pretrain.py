@@ -1,57 +1,28 @@
 """From flags to a trained masked-LM: everything that the pretraining recipes have in common."""
 
-import dataclasses
 import os
 import sys
-from collections.abc import Callable
 
 from rich.console import Console
 
 from budgetbert import schedules
 from budgetbert.batches import predictions_per_row
 from budgetbert.budget import Budget
-from budgetbert.corpus.prepare import check_sources, is_prepared, open_or_prepare
-from budgetbert.corpus.store import open_corpus
+from budgetbert.corpus.prepare import check_sources
 from budgetbert.models.presets import PRESETS
-from budgetbert.training import checks, devices
+from budgetbert.training import checks, corpora, devices
 from budgetbert.training import plan as planning
 from budgetbert.training.display import print_result
 from budgetbert.training.guards import Signals
-from budgetbert.training.job import Job, flops_per_token
+from budgetbert.training.job import Job
 from budgetbert.training.loggers import parse_loggers
-from budgetbert.training.loop import Stops
+from budgetbert.training.phase_job import flops_per_token
+from budgetbert.training.recipe import Phase as Phase
+from budgetbert.training.recipe import Recipe as Recipe
+from budgetbert.training.recipe import split_budget
 from budgetbert.training.report import write_report
 from budgetbert.training.run import Run
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What a paper published.
-
-    Args:
-        name: str. The recipe file.
-        preset: str. The architecture; `family` is its suffix, so that `--preset mini` can be resolved.
-        family: str.
-        batch_size: int. Rows.
-        row_kind: str. How the paper made its rows.
-        optimizer: function of no arguments that returns an unbuilt `keras.optimizers.Optimizer`.
-        clip_norm: float or `None`. Of the gradient's global norm.
-        schedule: function of the spent fraction x of the budget that returns a factor of the peak learning rate.
-        budget, learning_rate, mask_rate, batch_ramp: the published values of the flags of these names.
-    """
-
-    name: str
-    preset: str
-    family: str
-    batch_size: int
-    row_kind: str
-    optimizer: Callable
-    clip_norm: float | None
-    schedule: Callable
-    budget: str
-    learning_rate: float
-    mask_rate: str
-    batch_ramp: float = 0.0
+from budgetbert.training.stages import Stops
 
 
 def pretrain(recipe, options):
@@ -76,6 +47,7 @@ def _pretrain(recipe, options, signals):
     # where nobody looks, in a file or a job's output, paths are not to be torn in two
     console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 160)
     budget = Budget.parse(options.budget)
+    split_budget(budget, recipe)
     checkpoint_every = checks.parse_cadence(options.checkpoint_every)
     preset = checks.resolve_preset(options.preset, recipe.family)
     checks.check_batch_sizes(options.batch_size, options.micro_batch_size)
@@ -89,13 +61,14 @@ def _pretrain(recipe, options, signals):
         "preset": preset,
         "budget": f"{budget.amount:.12g} {budget.unit}",
         **{name: getattr(options, name) for name in _DECISIVE_FLAGS},
+        **recipe.numbers,
     }
     circumstances = {"command": sys.argv, **{name: getattr(options, name) for name in _FREE_FLAGS}}
     run = Run(options.output_dir)
     run.check(decisive)
     if run.final:
-        if is_prepared(options.corpus):  # what is asked for again need not be there any more
-            run.check(corpus_identity(open_corpus(options.corpus)))
+        if prepared := corpora.open_prepared(options.corpus, recipe.phases):  # it need not be there any more
+            run.check(corpora.identity(prepared))
         console.print(f"{run.directory} holds this run, finished:")
         if not os.path.exists(run.path("report.html")):  # killed after the last line of the log
             write_report(run.directory)
@@ -104,33 +77,29 @@ def _pretrain(recipe, options, signals):
 
     refusable = not (run.started or options.batch_size or budget.unit == "steps" or options.demo or options.plan_only)
     device = None
-    if is_prepared(options.corpus):
-        corpus = open_corpus(options.corpus)
-    else:
+    prepared = corpora.open_prepared(options.corpus, recipe.phases)
+    if prepared is None:
         check_sources(options.corpus)
         if refusable:  # at the full rate of the matrix products, before any text is prepared
             device = devices.Device.measure(options.precision)
             lowest = min(rate for _, rate in schedules.parse_mask_rate(options.mask_rate).points)
             vocabulary_size = PRESETS[preset]["backbone"]["vocabulary_size"]
-            per_token = flops_per_token(preset, vocabulary_size, 128, predictions_per_row(lowest, 128))
-            planning.refuse_hopeless(budget, preset, options.corpus, per_token, 128, device.matmul_rate / per_token)
-        corpus = open_or_prepare(options.corpus, run.path("corpus"))
-    checks.check_rows_fit(corpus, PRESETS[preset]["backbone"]["max_sequence_length"], preset)
-    run.start({**decisive, **corpus_identity(corpus)}, circumstances)
+            length = recipe.phases[0].sequence_length
+            per_token = flops_per_token(preset, vocabulary_size, length, predictions_per_row(lowest, length))
+            planning.refuse_hopeless(budget, preset, options.corpus, per_token, length, device.matmul_rate / per_token)
+        prepared = corpora.prepare(options.corpus, run.path("corpus"), recipe)
+    for corpus in prepared:
+        checks.check_rows_fit(corpus, PRESETS[preset]["backbone"]["max_sequence_length"], preset)
+        checks.check_labels(corpus, recipe.objective)
+    run.start({**decisive, **corpora.identity(prepared)}, circumstances)
     try:
-        for difference in checks.deviations(recipe, options, budget, preset, corpus):
+        for difference in checks.deviations(recipe, options, budget, preset, prepared):
             console.print(f"differs from the published recipe: {difference}")
-        job = Job(recipe, options, budget, preset, corpus, run, console, refusable)
-        plan, speed = job.plan(device)
-        return None if options.plan_only else job.train(plan, speed, checkpoint_every, stops, signals)
+        job = Job(recipe, options, budget, preset, prepared, run, console, refusable)
+        plan, speeds = job.plan(device)
+        return None if options.plan_only else job.train(plan, speeds, checkpoint_every, stops, signals)
     finally:
         run.release()
-
-
-def corpus_identity(corpus):
-    """Returns what `recipe.json` says of a prepared corpus."""
-    vocabulary = f"{corpus.manifest['vocabulary']['sha256'][:12]}... ({len(corpus.vocabulary)} entries)"
-    return {"vocabulary": vocabulary, "corpus": corpus.fingerprint}
 
 
 _DECISIVE_FLAGS = (

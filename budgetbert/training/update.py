@@ -96,6 +96,14 @@ class BaseUpdate:
         self.scale_state = state["loss_scale"]
         self.reload()
 
+    def reset_step(self):
+        """Sets the optimizer's step counter and the loss scale back to where they started; the moments stay."""
+        self.synchronize()
+        self.optimizer.iterations.assign(0)
+        if self._scale is not None:
+            self.scale_state = {"scale": loss_scale.INITIAL, "good_steps": 0}
+        self.reload()
+
     def clip_factor(self, norm, minimum):
         """What the gradient is multiplied by, given its global norm; `minimum` is the backend's function."""
         return 1.0 if self.clip_norm is None else minimum(1.0, self.clip_norm / (norm + 1e-6))

@@ -26,6 +26,8 @@ class Validation:
     def __call__(self, stopped=lambda: False):
         """Returns a dict of `validation_loss` (nats per masked token) and further metrics.
 
+        A metric is divided by the sum of its own weight, `<metric>_weight`, where the objective gives one.
+
         Args:
             stopped: function that says whether to give up; then the result is `None`.
         """
@@ -35,7 +37,8 @@ class Validation:
                 return None
             sums.update({name: float(value) for name, value in self._update.evaluate(batch).items()})
         weight = sums.pop("weight")
-        return {f"validation_{name}": value / weight for name, value in sums.items()}
+        weights = {name: sums.pop(f"{name}_weight", weight) for name in [*sums] if not name.endswith("_weight")}
+        return {f"validation_{name}": value / weights[name] for name, value in sums.items()}
 
 
 class Samples:

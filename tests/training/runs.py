@@ -5,17 +5,16 @@ import types
 import keras
 
 from budgetbert import schedules
-from budgetbert.training.pretrain import Recipe, pretrain
+from budgetbert.training.pretrain import Phase, Recipe, pretrain
 
 RECIPE = Recipe(
     name="academic_24h",
     preset="bert_large_24h",
     family="24h",
-    batch_size=4096,
-    row_kind="sentences",
+    phases=(Phase(batch_size=4096, schedule=schedules.linear),),
+    preparation={"rows": "sentences"},
     optimizer=lambda: keras.optimizers.AdamW(beta_1=0.9, beta_2=0.98, epsilon=1e-6, weight_decay=0.01),
     clip_norm=None,
-    schedule=schedules.linear,
     budget="24h",
     learning_rate=1e-3,
     mask_rate="0.15",

@@ -1,0 +1,209 @@
+"""One phase of a run: its rows, what they cost, and what its share of the budget buys."""
+
+import functools
+import math
+
+import keras
+
+from budgetbert import flops, schedules
+from budgetbert.batches import Loader, Masking, predictions_per_row
+from budgetbert.models.presets import PRESETS
+from budgetbert.training import checks
+from budgetbert.training import plan as planning
+from budgetbert.training.recipe import describe_schedule
+from budgetbert.training.stages import Schedules, Stage
+from budgetbert.training.validation import Samples, Validation
+
+VALIDATION_MASK_RATE = 0.15  # whatever the training rate is, so that losses compare
+_VALIDATION_SEED = 0
+
+
+def flops_per_token(preset, vocabulary_size, sequence_length, predictions):
+    """Returns the training FLOPs per token of a preset with a vocabulary size, rows of a length and predictions."""
+    config = {**PRESETS[preset]["backbone"], **PRESETS[preset]["masked_lm"], "vocabulary_size": vocabulary_size}
+    return flops.training_flops_per_token(config, sequence_length, predictions)
+
+
+class PhaseJob:
+    """One phase of a run.
+
+    Args:
+        recipe: `Recipe`.
+        phase: `Phase` of it.
+        options: object with an attribute for each flag of the pretraining recipes.
+        budget: `Budget` of the phase.
+        preset: str.
+        corpus: `PreparedCorpus` of the phase.
+
+    Attributes:
+        update: `Update` of the run, once it is built.
+        loader: `Loader` of the training rows, once it is built.
+    """
+
+    def __init__(self, recipe, phase, options, budget, preset, corpus):
+        self.recipe, self.phase, self.options = recipe, phase, options
+        self.budget, self.preset, self.corpus = budget, preset, corpus
+        self.vocabulary_size = checks.padded(len(corpus.vocabulary))
+        self.mask_rate = schedules.parse_mask_rate(options.mask_rate)
+        self.predictions = predictions_per_row(self.mask_rate.highest, corpus.sequence_length)
+        self.flops_per_token = max(self.flops_at(x) for x, _ in self.mask_rate.points)  # of calibration
+        self.update = self.loader = None
+
+    def attach(self, update):
+        """Takes over the compiled functions of the run."""
+        self.update, self.loader = update, self.training_loader(self.predictions)
+
+    def predictions_at(self, x):
+        """Returns the predictions of a full row at a spent fraction of the budget."""
+        return predictions_per_row(self.mask_rate(x), self.corpus.sequence_length)
+
+    def flops_at(self, x):
+        """Returns the training FLOPs per token at a spent fraction of the budget."""
+        return self.flops_per_token_of(self.predictions_at(x))
+
+    def flops_per_token_of(self, predictions):
+        """Returns the training FLOPs per token of rows with so many predictions."""
+        return flops_per_token(self.preset, self.vocabulary_size, self.corpus.sequence_length, predictions)
+
+    def batch_at(self, x, batch_size, micro_batch_size):
+        """Returns the rows of a step at a spent fraction of the budget, a multiple of the micro-batch."""
+        return schedules.batch_ramp(x, batch_size, micro_batch_size, self.options.batch_ramp)
+
+    def batch_size_after(self, first):
+        """Returns the batch of this phase where that of the first phase is `first` (int): in the published ratio."""
+        return max(1, first * self.phase.batch_size // self.recipe.phases[0].batch_size)
+
+    def micro_batch_size_of(self, batch_size):
+        """Returns the `--micro_batch_size` for this phase, `None` if there is none.
+
+        It is meant for the rows of the first phase: longer ones come fewer at once, as they need the same memory.
+        """
+        first, asked = self.recipe.phases[0], self.options.micro_batch_size
+        if not asked or self.phase is first:
+            return asked
+        rows = max(1, asked * first.sequence_length // self.phase.sequence_length)
+        return math.gcd(batch_size, rows) if batch_size else rows
+
+    def rates_at(self, batch_size):
+        """Returns the peak learning rate and the schedule with such a batch.
+
+        A `--learning_rate` is that of the first phase; later ones keep the published ratio to it.
+        """
+        rate, schedule = self.phase.rates_at(batch_size)
+        asked, first = self.options.learning_rate, self.recipe.phases[0]
+        if asked is None:
+            return rate, schedule
+        published, of_first = (phase.rates_at(phase.batch_size)[0] for phase in (self.phase, first))
+        return (asked if self.phase is first else asked * published / of_first), schedule
+
+    def training_loader(self, predictions):
+        """Returns the `Loader` of the training rows with so many predictions per full row.
+
+        Where their number is scheduled the slots come in eights, so that little is compiled anew.
+        """
+        if len(self.mask_rate.points) == 1:
+            return self.make_loader("train", self.mask_rate.highest, self.options.seed)
+        rate, slots = predictions / self.corpus.sequence_length, 8 * math.ceil(predictions / 8)
+        return self.make_loader("train", rate, self.options.seed, slots)
+
+    def make_loader(self, split, mask_rate, seed, slots=None):
+        """Returns the `Loader` of a split; the held-out rows keep their order."""
+        masking = Masking(mask_rate, self.corpus.vocabulary, self.corpus.special_ids, seed, slots)
+        kind = self.corpus.rows_kind
+        return Loader(
+            self.corpus.rows(split),
+            masking,
+            seed,
+            shuffle=split == "train",
+            kind=kind,
+            labels=self.corpus.labels(split) if kind == "pairs" else None,
+            first_epoch_in_order=self.corpus.order != "shuffled",
+        )
+
+    def calibrate(self, micro_batch_size, batch_size, device):
+        """Measures the speed at a micro-batch size, or at one that suits the device and divides the batch."""
+        if micro_batch_size is None:
+            row = self.flops_per_token * self.corpus.sequence_length
+            limit = batch_size or self.phase.batch_size
+            micro_batch_size = planning.micro_batch_rows(row, device.matmul_rate, limit)
+            while batch_size and batch_size % micro_batch_size:
+                micro_batch_size -= 1
+        return planning.calibrate(self.update, self.loader, self.held_out(), micro_batch_size)
+
+    def held_out(self):
+        """Returns the `Loader` of the held-out rows, whose masks are always the same."""
+        return self.make_loader("validation", VALIDATION_MASK_RATE, _VALIDATION_SEED)
+
+    def steps_bought(self, batch_size, speed):
+        """Returns the steps that the budget buys at a batch size and a `Speed`."""
+        return self.buys(batch_size, speed)[0]
+
+    def buys(self, batch_size, speed):
+        """Returns steps, tokens and FLOPs that the budget buys at a batch size and a `Speed`."""
+        micro = math.gcd(batch_size, speed.micro_batch_size)
+        return planning.buys(
+            self.budget,
+            lambda x: self.batch_at(x, batch_size, micro),
+            self.corpus.sequence_length,
+            self.flops_at,
+            speed.step_seconds,
+        )
+
+    def make_plan(self, batch_size, batch_reason, speed, device):
+        """Returns the `Plan` of a batch size."""
+        steps, tokens, flops = self.buys(batch_size, speed)
+        step_seconds, step_tokens = speed.step_seconds(batch_size), batch_size * self.corpus.sequence_length
+        calls_of = max(1, round(planning.CALL_SECONDS / speed.micro_batch_seconds))
+        in_time = self.budget.unit == "seconds"
+        learning_rate, schedule = self.rates_at(batch_size)
+        return planning.Plan(
+            batch_size=batch_size,
+            batch_ramp=self.options.batch_ramp,
+            batch_reason=batch_reason,
+            micro_batch_size=speed.micro_batch_size,
+            micro_batches_per_call=min(planning.CALL_CAPACITY, batch_size // speed.micro_batch_size, calls_of),
+            validation_rows=planning.validation_rows(len(self.corpus.rows("validation")), self.budget, speed),
+            validation_unigram_entropy=self.corpus.validation_unigram_entropy,
+            sequence_length=self.corpus.sequence_length,
+            predictions_per_row=self.predictions,
+            mask_rate=self.options.mask_rate,
+            flops_per_token=self.flops_per_token,
+            precision=device.precision,
+            precision_reason=device.precision_reason,
+            device=device.name,
+            backend=keras.backend.backend(),
+            matmul_rate=device.matmul_rate,
+            tokens_per_second=step_tokens / step_seconds,
+            steps=int(steps),
+            tokens=tokens,
+            flops=flops,
+            seconds=self.budget.amount if in_time else tokens / step_tokens * step_seconds / planning.TRAINING_SHARE,
+            epochs=tokens / self.corpus.sequence_length / len(self.corpus.rows("train")),
+            calibration_seconds=speed.seconds,
+            compile_seconds=speed.compile_seconds,
+            learning_rate=learning_rate,
+            schedule=describe_schedule(schedule),
+        )
+
+    def stage(self, plan, start, end):
+        """Returns the `Stage` of this phase, between two spent fractions of the budget."""
+        learning_rate, schedule = self.rates_at(plan.batch_size)
+
+        def own(curve):  # each phase has an x of its own, from 0 to 1
+            return lambda x: curve(min(max((x - start) / (end - start), 0.0), 1.0))
+
+        return Stage(
+            start=start,
+            plan=plan,
+            schedules=Schedules(
+                learning_rate=own(lambda x: learning_rate * schedule(x)),
+                batch_size=own(lambda x: self.batch_at(x, plan.batch_size, plan.micro_batch_size)),
+                mask_rate=own(self.mask_rate),
+                predictions=own(self.predictions_at),
+                flops_per_token=functools.cache(self.flops_per_token_of),
+            ),
+            rows=lambda first, count: self.training_loader(count).read(first, plan.micro_batch_size),
+            validate=Validation(self.update, self.held_out(), plan.validation_rows, plan.micro_batch_size),
+            samples=Samples(self.update, self.corpus),
+            resets_step=self.phase.resets_step,
+        )

@@ -1,0 +1,154 @@
+"""What a paper published, as data: its phases, and how a budget is split between them."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+from budgetbert import flops
+from budgetbert.batches import predictions_per_row
+from budgetbert.budget import Budget
+from budgetbert.command_line import InputError
+from budgetbert.models.presets import PRESETS
+
+EVERY_TENTH = tuple(i / 10 for i in range(1, 10))
+_REST = ("name", "learning_rate")  # of an optimizer's config: a label, and what the schedule sets at each step
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A stretch of training with rows, a batch and a schedule of its own. Most recipes have one.
+
+    Args:
+        batch_size: int. Rows, as published.
+        schedule: function of x, the spent fraction of the phase's share of the budget, that returns a factor of the
+            peak learning rate; `None` where `rates` says it.
+        rates: function of the rows of the batch that is used, that returns the peak learning rate and the schedule;
+            `None` (default) where neither follows from the batch.
+        sequence_length: int. Tokens per row. Defaults to 128.
+        steps: int, as published; how a budget is split follows from it. `None` (default) in a recipe of one phase.
+        resets_step: bool. Whether the optimizer's step counter and the loss scale start anew with this phase, the
+            moments staying. Defaults to `False`.
+    """
+
+    batch_size: int
+    schedule: Callable | None = None
+    rates: Callable | None = None
+    sequence_length: int = 128
+    steps: int | None = None
+    resets_step: bool = False
+
+    def rates_at(self, batch_size):
+        """Returns the peak learning rate, `None` for that of the recipe, and the schedule with such a batch."""
+        return self.rates(batch_size) if self.rates else (None, self.schedule)
+
+    @property
+    def numbers(self):
+        """dict that JSON can hold: what was published."""
+        rate, schedule = self.rates_at(self.batch_size)
+        values = {"steps": self.steps, "batch_size": self.batch_size, "sequence_length": self.sequence_length}
+        return {**values, "learning_rate": rate, "schedule": describe_schedule(schedule)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a paper published.
+
+    Args:
+        name: str. The recipe file.
+        preset: str. The architecture; `family` is its suffix, so that `--preset mini` can be resolved.
+        family: str.
+        phases: tuple of `Phase`.
+        preparation: dict of the options of `prepare_corpus` that the paper's text was prepared with, its row length
+            apart. Raw text is prepared so, and a prepared corpus compared with it.
+        optimizer: function of no arguments that returns an unbuilt `keras.optimizers.Optimizer`.
+        clip_norm: float or `None`. Of the gradient's global norm.
+        budget, learning_rate, mask_rate, batch_ramp, marks: the published values of the flags of these names; the
+            learning rate is `None` where the phases say it.
+        dropout: bool. Whether the architecture's dropout is active in pretraining. Defaults to `True`.
+        validate_at: tuple of the spent fractions, between 0 and 1, at which the run validates, besides start and end.
+            Defaults to every tenth.
+        objective: `"mlm"` (default) or `"mlm_nsp"`.
+        published_objective: the paper's. Defaults to `"mlm"`.
+        flags: dict of the recipe's own flags and their values, for `recipe.json`. Defaults to none.
+    """
+
+    name: str
+    preset: str
+    family: str
+    phases: tuple
+    preparation: dict
+    optimizer: Callable
+    clip_norm: float | None
+    budget: str
+    learning_rate: float | None
+    mask_rate: str
+    batch_ramp: float = 0.0
+    marks: str | None = None
+    dropout: bool = True
+    validate_at: tuple = EVERY_TENTH
+    objective: str = "mlm"
+    published_objective: str = "mlm"
+    flags: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def numbers(self):
+        """dict that JSON can hold: every number of the recipe that no common flag sets."""
+        optimizer = self.optimizer()
+        config = {key: value for key, value in optimizer.get_config().items() if value is not None and key not in _REST}
+        return {
+            **self.flags,
+            "optimizer": {"class": type(optimizer).__name__, **config},
+            "clip_norm": self.clip_norm,
+            "dropout_in_pretraining": PRESETS[self.preset]["backbone"]["dropout"] if self.dropout else 0.0,
+            "objective": self.objective,
+            "validate_at": list(self.validate_at),
+            "preparation": self.preparation,
+            "phases": {str(i + 1): phase.numbers for i, phase in enumerate(self.phases)},
+        }
+
+
+def describe_schedule(schedule):
+    """Returns a curve of `budgetbert.schedules`, perhaps a `functools.partial` of one, as it would be written."""
+    function, settings = getattr(schedule, "func", schedule), getattr(schedule, "keywords", {})
+    return f"{function.__name__}({', '.join(f'{name}={value:.6g}' for name, value in settings.items())})"
+
+
+def split_budget(budget, recipe):
+    """Splits a budget between the phases as the published plan splits what it spends of that unit.
+
+    Steps and tokens are the plan's own; FLOPs are those of the published architecture and vocabulary; time follows the
+    FLOPs, as if both phases used the device equally well.
+
+    Args:
+        budget: `Budget`.
+        recipe: `Recipe`.
+
+    Returns:
+        List of `Budget`, one for each phase. Steps are whole, at least one for each phase.
+
+    Raises:
+        InputError: if there are more phases than steps.
+    """
+    if len(recipe.phases) == 1:
+        return [budget]
+    if budget.unit == "steps" and budget.amount < len(recipe.phases):
+        raise InputError(f"--budget {budget} is less than a step for each of {len(recipe.phases)} phases: give more.")
+    shares = [_published(phase, recipe, budget.unit) for phase in recipe.phases]
+    bounds = [budget.amount * sum(shares[:i]) / sum(shares) for i in range(1, len(shares))]
+    if budget.unit == "steps":
+        last = len(bounds)
+        bounds = [min(max(round(bound), i + 1), budget.amount - last + i) for i, bound in enumerate(bounds)]
+    bounds = [0.0, *bounds, budget.amount]
+    return [Budget(end - start, budget.unit) for start, end in itertools.pairwise(bounds)]
+
+
+def _published(phase, recipe, unit):
+    """What a phase of the published plan spends of a unit, or what is in proportion to it."""
+    if unit == "steps":
+        return phase.steps
+    tokens = phase.steps * phase.batch_size * phase.sequence_length
+    if unit == "tokens":
+        return tokens
+    config = {**PRESETS[recipe.preset]["backbone"], **PRESETS[recipe.preset]["masked_lm"]}
+    predictions = predictions_per_row(float(recipe.mask_rate), phase.sequence_length)
+    return tokens * flops.training_flops_per_token(config, phase.sequence_length, predictions)
