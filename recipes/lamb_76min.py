@@ -65,7 +65,7 @@ RATES = {
 
 
 def main():
-    flags = options.read_flags(DEMO)
+    flags = options.read_flags(**DEMO)
     chosen = {"1": (0,), "2": (1,), "both": (0, 1)}[flags.phases]
     published = {**PUBLISHED, "budget": f"{sum(STEPS[flags.variant][i] for i in chosen)}steps"}
     if not (flags.demo or options.was_given("budget")):

@@ -62,6 +62,16 @@ def small_corpus(small_text, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def two_corpora(small_text, tmp_path_factory):
+    """`small_text` as `pairs` rows of 32 and of 64 tokens with one vocabulary, as `--corpus` names them."""
+    short, long = (tmp_path_factory.mktemp("corpora") / name for name in ("short", "long"))
+    options = {"rows": "pairs", "validation_fraction": 0.05, "workers": 1}
+    prepare_corpus(str(small_text), short, vocabulary_size=256, sequence_length=32, **options)
+    prepare_corpus(str(small_text), long, vocabulary=str(short / "vocabulary.txt"), sequence_length=64, **options)
+    return f"{short},{long}"
+
+
+@pytest.fixture(scope="session")
 def finished_run(small_corpus, tmp_path_factory):
     """The directory of a run of 12 steps on `small_corpus`, logged to TensorBoard too; only to be read."""
     from tests.training.runs import train

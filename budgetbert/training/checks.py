@@ -110,10 +110,11 @@ def deviations(recipe, options, budget, preset, corpora):
     """
     config = PRESETS[preset]["backbone"]
     first = recipe.phases[0]
+    published_rate = recipe.learning_rate or first.rates_at(first.batch_size)[0]
     compared = {
         "architecture": (preset, recipe.preset),
         "budget": (budget, Budget.parse(recipe.budget)),
-        "learning rate": (options.learning_rate, recipe.learning_rate),
+        "learning rate": (options.learning_rate or published_rate, published_rate),
         "mask rate": (options.mask_rate, recipe.mask_rate),
         "batch ramp": (options.batch_ramp, recipe.batch_ramp),
         "objective": (recipe.objective, recipe.published_objective),

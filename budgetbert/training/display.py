@@ -44,6 +44,7 @@ class Display:
             self._console.print(
                 f"{fraction:5.0%} of the budget, step {line['step']:>7,}, {describe(line['tokens']):>6} tokens: "
                 f"validation loss {line['validation_loss']:.3f}, accuracy {line['validation_accuracy']:.1%}"
+                f"{_also(line)}"
             )
             self._bar.update(self._task, completed=fraction)
             return
@@ -51,6 +52,13 @@ class Display:
             f"step {line['step']:,}  loss {line['loss'] or float('nan'):.3f}  {line['tokens_per_second']:,.0f} tokens/s"
         )
         self._bar.update(self._task, completed=fraction, description=f"{text}  MFU {line['mfu']:.0%}")
+
+
+def _also(line):
+    """What some runs have beside loss and accuracy: the phase, next-sentence prediction."""
+    phase = f", phase {line['phase']}" if line["phase"] > 1 else ""
+    name = "validation_next_sentence_accuracy"
+    return phase + (f", next sentence {line[name]:.1%}" if name in line else "")
 
 
 def print_result(final, run, budget, console):
@@ -71,6 +79,10 @@ def print_result(final, run, budget, console):
         ("validation loss", f"{loss:.3f} nats, from {final['first_validation_loss']:.3f} before the first step"),
         ("unigram entropy", f"{entropy:.3f} nats of the held-out rows: {'beaten' if loss < entropy else 'not beaten'}"),
         ("accuracy", f"{final['validation_accuracy']:.1%} of the masked tokens"),
+        *(
+            (f"phase {phase}", f"{value:.3f} nats at its end")
+            for phase, value in final.get("phase_validation_loss", {}).items()
+        ),
         ("spent", f"{describe_seconds(final['elapsed_seconds'])} of a budget of {budget}"),
         ("", f"({kinds})"),
         ("did", f"{final['step']:,} steps, {describe(final['tokens'])} tokens, {describe(final['flops'])} FLOPs"),

@@ -47,15 +47,18 @@ def was_given(name):
     return flags.FLAGS[name].present > 0
 
 
-def read_flags():
+def read_flags(**demo):
     """Returns the values of the flags as attributes; `--demo` stands for those that were not given.
+
+    Args:
+        **demo: values of flags that `--demo` stands for in this recipe, besides those that it does in all.
 
     Raises:
         InputError: if a flag is missing that has no default, or a rate is no positive number.
     """
     values = flags.FLAGS.flag_values_dict()
     if values["demo"]:
-        values.update({name: value for name, value in _DEMO.items() if not was_given(name)})
+        values.update({name: value for name, value in (_DEMO | demo).items() if not was_given(name)})
     for name in ("corpus", "output_dir"):
         if not values[name]:
             raise InputError(

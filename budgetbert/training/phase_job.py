@@ -91,8 +91,8 @@ class PhaseJob:
         """
         rate, schedule = self.phase.rates_at(batch_size)
         asked, first = self.options.learning_rate, self.recipe.phases[0]
-        if asked is None:
-            return rate, schedule
+        if asked is None or rate is None:
+            return rate or asked, schedule
         published, of_first = (phase.rates_at(phase.batch_size)[0] for phase in (self.phase, first))
         return (asked if self.phase is first else asked * published / of_first), schedule
 

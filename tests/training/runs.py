@@ -1,10 +1,12 @@
 """A small run of the academic recipe, for the tests of everything that a run does."""
 
+import functools
 import types
 
 import keras
 
 from budgetbert import schedules
+from budgetbert.optimizers import Lamb
 from budgetbert.training.pretrain import Phase, Recipe, pretrain
 
 RECIPE = Recipe(
@@ -19,9 +21,26 @@ RECIPE = Recipe(
     learning_rate=1e-3,
     mask_rate="0.15",
 )
+# Two phases as LAMB has them, of 8 and 4 steps, the second with rows twice as long and half the batch.
+TWO_PHASES = Recipe(
+    name="two_phases",
+    preset="bert_large",
+    family="bert",
+    phases=(
+        Phase(steps=8, batch_size=8, sequence_length=32, schedule=functools.partial(schedules.polynomial, warmup=0.25)),
+        Phase(steps=4, batch_size=4, sequence_length=64, schedule=schedules.polynomial, resets_step=True),
+    ),
+    preparation={"rows": "pairs"},
+    optimizer=lambda: Lamb(1e-3),
+    clip_norm=None,
+    budget="12steps",
+    learning_rate=1e-3,
+    mask_rate="0.15",
+    objective="mlm_nsp",
+)
 
 
-def train(corpus, output_dir, **flags):
+def train(corpus, output_dir, recipe=RECIPE, **flags):
     """Runs `pretrain` with the flags' defaults, `tiny` in float32 and 12 steps of 8 rows unless told otherwise."""
     values = {
         "corpus": str(corpus),
@@ -45,4 +64,4 @@ def train(corpus, output_dir, **flags):
         "plan_only": False,
         "demo": False,
     }
-    return pretrain(RECIPE, types.SimpleNamespace(**{**values, **flags}))
+    return pretrain(recipe, types.SimpleNamespace(**{**values, **flags}))
