@@ -15,7 +15,9 @@ class Update(BaseUpdate):
         self._loss = tf.Variable(0.0, trainable=False)
         self._weight = tf.Variable(0.0, trainable=False)
         self._sums = [*self._gradients, self._loss, self._weight]
-        self._accumulate = tf.function(self._accumulate_in_graph, autograph=False, reduce_retracing=True)
+        # A graph for each shape of rows (of each phase, of each number of prediction slots): one graph for several, as
+        # of reduce_retracing, adds in another order, and a resumed run that sees only the last shape in another again.
+        self._accumulate = tf.function(self._accumulate_in_graph, autograph=False)
         self._apply = tf.function(self._apply_in_graph, autograph=False)
         self._evaluate = tf.function(self._evaluate_in_graph, autograph=False)
 

@@ -1,0 +1,163 @@
+"""The three training recipes through their command lines: what they log is what was published."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+from budgetbert.corpus.store import open_corpus
+from budgetbert.training.run import Run
+
+REPOSITORY = Path(__file__).parents[2]
+RECIPES = ("academic_24h", "cramming_24h", "lamb_76min")
+
+
+def run(recipe, *flags):
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "recipes" / f"{recipe}.py", *map(str, flags)],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def trained(recipe, corpus, directory, *flags):
+    """Runs a recipe in `tiny` to its end and returns its `Run` and standard output."""
+    common = ("--preset", "tiny", "--precision", "float32", "--corpus", corpus, "--output_dir", directory)
+    done = run(recipe, *common, *flags)
+    assert done.returncode == 0, done.stderr
+    return Run(str(directory)), done.stdout
+
+
+def lines(run, key):
+    return [line for line in run.lines() if key in line]
+
+
+def in_recipe(recipe, code):
+    """What Python code prints with a recipe imported as `recipe`, without Keras."""
+    code = f"import sys; sys.path.insert(0, 'recipes'); import json, {recipe} as recipe; " + code
+    return json.loads(subprocess.check_output([sys.executable, "-c", code], cwd=REPOSITORY, text=True))
+
+
+def test_academic_24h(small_text, tmp_path):
+    flags = ("--budget", "20steps", "--batch_size", 8, "--micro_batch_size", 4)
+    run, printed = trained("academic_24h", small_text, tmp_path, *flags)
+    for line in lines(run, "learning_rate"):
+        x = (line["step"] - 1) / 20
+        assert line["learning_rate"] == pytest.approx(1e-3 * min(x / 0.06, (1 - x) / 0.94))
+        assert (line["batch_size"], line["mask_rate"]) == (8, 0.15)
+    # every 12.5 % up to 75 %, then at 85, 92 and 97 %, each after the step that passes it
+    assert [line["step"] for line in lines(run, "validation_loss")][:-1] == [0, 3, 5, 8, 10, 13, 15, 17, 19, 20]
+    assert [(line["mark"], line["step"]) for line in lines(run, "mark")] == [
+        *((0.5, 10), (0.6, 12), (0.7, 14), (0.8, 16), (0.9, 18)),
+    ]
+    assert run.read_json("plan.json")["predictions_per_row"] == 19
+    recipe = run.read_json("recipe.json")["recipe"]
+    adam = {"class": "AdamW", "beta_1": 0.9, "beta_2": 0.98, "epsilon": 1e-6, "weight_decay": 0.01}
+    assert adam.items() <= recipe["optimizer"].items()
+    assert (recipe["clip_norm"], recipe["dropout_in_pretraining"]) == (None, 0.1)
+    assert recipe["phases"]["1"]["schedule"] == "linear(warmup=0.06)"
+    assert open_corpus(tmp_path / "corpus").rows_kind == "sentences"
+    assert "differs from the published recipe: batch 8, published 4096" in printed
+    assert "rows" not in "".join(line for line in printed.splitlines() if "differs" in line)
+
+
+def test_cramming_24h(small_text, tmp_path):
+    flags = ("--budget", "20steps", "--batch_size", 16, "--micro_batch_size", 4)
+    run, printed = trained("cramming_24h", small_text, tmp_path, *flags)
+    for line in lines(run, "learning_rate"):
+        x = (line["step"] - 1) / 20
+        assert line["learning_rate"] == pytest.approx(1e-3 * min(0.25 + x, 4 * (1 - x)))
+        assert line["batch_size"] == min(4 * (int(x / 0.6 * 4 + 1e-9) + 1), 16)
+        assert line["mask_rate"] == 0.25
+    assert [line["batch_size"] for line in lines(run, "learning_rate")][0] == 4
+    assert run.read_json("plan.json")["predictions_per_row"] == 32
+    recipe = run.read_json("recipe.json")["recipe"]
+    adam = {"class": "AdamW", "beta_1": 0.9, "beta_2": 0.98, "epsilon": 1e-12, "weight_decay": 0.01}
+    assert adam.items() <= recipe["optimizer"].items()
+    assert (recipe["clip_norm"], recipe["dropout_in_pretraining"], recipe["batch_ramp"]) == (0.5, 0.0, 0.6)
+    corpus = open_corpus(tmp_path / "corpus")
+    assert (corpus.rows_kind, corpus.order) == ("packed", "short_sentences_first")
+    options = corpus.manifest["options"]
+    assert (options["normalizer"], options["filter"], options["vocabulary"]) == ("cramming", 0.25, 32768)
+    # inactive in pretraining, there for finetuning
+    assert keras.models.load_model(tmp_path / "model.keras").backbone.dropout == 0.1
+
+
+def test_lamb_76min_nvidia(small_text, tmp_path):
+    flags = ("--budget", "9steps", "--batch_size", 16, "--micro_batch_size", 8, "--objective", "mlm_nsp")
+    run, _ = trained("lamb_76min", small_text, tmp_path, *flags, "--variant", "nvidia")
+    logged = lines(run, "learning_rate")
+    assert [line["phase"] for line in logged] == 7 * [1] + 2 * [2]  # 7,038 of 8,601 of 9 steps
+    assert [line["batch_size"] for line in logged] == 7 * [16] + 2 * [8]
+    peaks = 6e-3 * (16 / 65536) ** 0.5, 4e-3 * (8 / 32768) ** 0.5
+    first = [0, 1 / 7 / 0.2843, *((1 - i / 7) ** 0.5 for i in range(2, 7))]
+    assert first[2] == pytest.approx(0.846, abs=1e-3)  # where it jumps to after the warm-up
+    rates = [*(peaks[0] * factor for factor in first), 0, peaks[1] * 0.5**0.5]
+    assert [line["learning_rate"] for line in logged] == pytest.approx(rates)
+    corpora = [open_corpus(tmp_path / "corpus" / name) for name in ("128", "512")]
+    assert [(corpus.rows_kind, corpus.sequence_length) for corpus in corpora] == [("pairs", 128), ("pairs", 512)]
+    assert corpora[0].vocabulary == corpora[1].vocabulary
+    recipe = run.read_json("recipe.json")["recipe"]
+    lamb = {"class": "Lamb", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-6, "weight_decay": 0.01}
+    lamb["exclude_from_weight_decay"] = ["bias", "gamma", "beta", "scale"]
+    assert lamb.items() <= recipe["optimizer"].items()
+    assert "exclude_from_layer_adaptation" not in recipe["optimizer"]  # the same list, its default
+    assert (recipe["clip_norm"], recipe["variant"]) == (1.0, "nvidia")
+    assert lines(run, "validation_next_sentence_accuracy")
+
+
+@pytest.mark.without_backend
+def test_lamb_s_published_plan_is_that_of_its_paper(two_corpora, tmp_path):
+    run, printed = trained("lamb_76min", two_corpora, tmp_path, "--plan_only")
+    one, two = run.read_json("plan.json")["phases"]
+    assert (one["steps"], one["batch_size"], two["steps"], two["batch_size"]) == (7038, 65536, 1561, 32768)
+    assert (one["learning_rate"], two["learning_rate"]) == (pytest.approx(7.07e-3, abs=2e-6), 5e-3)
+    assert one["schedule"] == "polynomial(warmup=0.4, power=1)"
+    assert two["schedule"] == "polynomial(warmup=0.2, power=1)"
+    assert run.read_json("recipe.json")["recipe"]["clip_norm"] is None
+    assert "differs from the published recipe: row length of phase 2 64, published 512" in printed
+
+
+@pytest.mark.without_backend
+def test_lamb_scales_with_the_square_root_of_the_batch():
+    code = "print(json.dumps([[r(b)[0], r(b)[1].keywords] for r, b in (%s)]))"
+    pairs = "(recipe.RATES['paper'][0], 32768), (recipe.RATES['paper'][0], 16384), (recipe.RATES['paper'][1], 512), "
+    pairs += "(recipe.RATES['nvidia'][0], 16384), (recipe.RATES['nvidia'][1], 8192)"
+    full, half, small, nvidia, second = in_recipe("lamb_76min", code % pairs)
+    assert full == [5e-3, {"warmup": 0.2, "power": 1.0}]
+    assert half == [pytest.approx(5e-3 / 2**0.5), {"warmup": 0.1, "power": 1.0}]  # the paper's row of 16K
+    assert small == [pytest.approx(5e-3 / 8), {"warmup": 0.05, "power": 1.0}]  # 1/320 by the formula
+    assert nvidia == [pytest.approx(3e-3), {"warmup": 0.2843, "power": 0.5, "jump": True}]
+    assert second == [pytest.approx(2e-3), {"warmup": 0.128, "power": 0.5, "jump": True}]
+
+
+@pytest.mark.without_backend
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_surface_is_what_stands_so_far(recipe):
+    """What users type is a promise: a flag is added here on purpose or not at all."""
+    code = "from absl import flags; modules = flags.FLAGS.flags_by_module_dict(); print(json.dumps(sorted(f.name "
+    code += "for m, fs in modules.items() if m in ('budgetbert.training.options', recipe.__name__) for f in fs)))"
+    assert in_recipe(recipe, code) == sorted(
+        [
+            *("batch_ramp", "batch_size", "budget", "checkpoint_every", "corpus", "demo", "early_stop"),
+            *("keep_checkpoints", "learning_rate", "loggers", "marks", "mask_rate", "micro_batch_size", "output_dir"),
+            *("plan_only", "precision", "preset", "price_per_hour", "seed", "stop_at"),
+            *(("objective", "phases", "variant") if recipe == "lamb_76min" else ()),
+        ]
+    )
+
+
+@pytest.mark.without_backend
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_says_first_what_it_costs_and_stays_short(recipe):
+    source = (REPOSITORY / "recipes" / f"{recipe}.py").read_text()
+    for word in ("Hardware", "Time", "Cost", "Expected", "Run       python", "Corpus", "Small", "Source"):
+        assert word in source
+    assert len(source.splitlines()) < 100
