@@ -2,7 +2,7 @@
 
 Hardware  1 GPU: RTX 2080 Ti, A4000 or A6000 (original)
 Time      24 h
-Cost      $5 to $20 of a rented GPU (ours, at $0.2 to $0.8 per hour)
+Cost      24 GPU-hours
 Expected  training MLM loss 1.97 on an A5500 (validation loss not published), after 9.1 G tokens on an A6000;
           GLUE dev mean 80.4 (A6000), 79.2 (A4000), 78.9 (2080 Ti)
 Run       python recipes/cramming_24h.py --corpus DIR --output_dir runs/cramming

@@ -1,19 +1,19 @@
 """LAMB: BERT-large with batches of 65,536, in two phases, rows of 128 tokens and then of 512.
 
-Hardware  1,024 TPU v3 chips (original); 256 x A100 (NVIDIA)
-Time      76 min; NVIDIA 1.2 h (8,601 steps). On one H200 at half of its rate: 4.7 days
-Cost      $1,300 of TPU v3 at $1 per chip and hour (ours)
-Expected  SQuAD v1.1 F1 90.58 (paper), 90.96 (NVIDIA, training loss 1.24 to 1.27 with next-sentence prediction)
+Hardware  1,024 TPU v3 chips (original); 256 A100 (NVIDIA). One H200 at half of its rate: 4.8 days (computed)
+Time      76 min; NVIDIA 1.2 h
+Cost      1,300 chip-hours of TPU v3, 310 GPU-hours of A100
+Expected  SQuAD v1.1 F1 90.58 after 85.2 G tokens; NVIDIA 90.96, training loss 1.24 to 1.27 (both losses)
 Run       python recipes/lamb_76min.py --corpus DIR128,DIR512 --output_dir runs/lamb
 Corpus    python recipes/prepare_corpus.py --corpus TEXT --rows pairs --vocabulary_size 30522 --output_dir DIR128
-          python recipes/prepare_corpus.py --corpus TEXT --rows pairs --vocabulary DIR128/vocabulary.txt
-              --sequence_length 512 --output_dir DIR512
-Small     python recipes/lamb_76min.py --demo --output_dir runs/demo     (a laptop, about 8 minutes)
+          python recipes/prepare_corpus.py --corpus TEXT --rows pairs --sequence_length 512 --output_dir DIR512
+              --vocabulary DIR128/vocabulary.txt
+Small     python recipes/lamb_76min.py --demo --output_dir runs/demo     (a laptop, about 6 minutes)
 Source    You et al. 2020 (arXiv 1904.00962), "Large Batch Optimization for Deep Learning: Training BERT in 76
-          minutes"; NVIDIA DeepLearningExamples, PyTorch BERT
+          minutes"; `--variant nvidia`: DeepLearningExamples, PyTorch BERT
 
-Next-sentence prediction is published and off here (`--objective mlm_nsp` turns it on): RoBERTa and later work found
-that it does not help. `--phases 2` alone starts from fresh weights, to measure it; `both` carries over phase 1.
+Next-sentence prediction was trained with and is off here (`--objective mlm_nsp`): Liu et al. 2019 found that it does
+not help. `--phases 2` alone starts from fresh weights; `both` carries over phase 1, moments included.
 """
 
 import functools
@@ -27,17 +27,14 @@ from absl import flags as absl_flags
 from budgetbert import command_line, schedules
 from budgetbert.training import options
 
-# Steps of the two phases. 8,599 is the paper's; its split is unconfirmed: 7,038 is NVIDIA's, 1,561 the rest.
-STEPS = {"paper": (7038, 1561), "nvidia": (7038, 1563)}
-ROWS = ((65536, 128), (32768, 512))  # a batch, tokens per row
 PUBLISHED = {"preset": "bert_large", "budget": "8599steps", "learning_rate": None, "mask_rate": "0.15"}
-# The published rule gives a demo's 32 rows a rate of 1.6e-4, with which LAMB hardly moves in 4 minutes (ours).
+# The published rule gives 32 rows 1.6e-4; in 4 minutes LAMB hardly moves with it, so the demo takes more (ours).
 DEMO = {"learning_rate": 1e-2}
 
 options.define_flags(**PUBLISHED)
 absl_flags.DEFINE_enum("objective", "mlm", ["mlm", "mlm_nsp"], "Masked-LM, or with next-sentence prediction (pairs).")
 absl_flags.DEFINE_enum("phases", "both", ["1", "2", "both"], "Rows of 128 tokens, of 512, or both one after another.")
-absl_flags.DEFINE_enum("variant", "paper", list(STEPS), "Whose rates, warm-up, decay and clipping.")
+absl_flags.DEFINE_enum("variant", "paper", ["paper", "nvidia"], "Whose rates, warm-up, decay, clipping and steps.")
 
 
 def paper_rates(batch_size):
@@ -55,19 +52,19 @@ def nvidia_rates(batch_size, *, peak, published, warmup):
     return peak * math.sqrt(batch_size / published), schedule
 
 
-RATES = {
-    "paper": (paper_rates, paper_rates),
-    "nvidia": (
-        functools.partial(nvidia_rates, peak=6e-3, published=65536, warmup=0.2843),
-        functools.partial(nvidia_rates, peak=4e-3, published=32768, warmup=0.128),
-    ),
+NVIDIA_128 = functools.partial(nvidia_rates, peak=6e-3, published=65536, warmup=0.2843)
+NVIDIA_512 = functools.partial(nvidia_rates, peak=4e-3, published=32768, warmup=0.128)
+# Steps, rows, tokens per row, rates. 8,599 is the paper's sum; its split is unconfirmed: 7,038 is NVIDIA's.
+PHASES = {
+    "paper": ((7038, 65536, 128, paper_rates), (1561, 32768, 512, paper_rates)),
+    "nvidia": ((7038, 65536, 128, NVIDIA_128), (1563, 32768, 512, NVIDIA_512)),
 }
 
 
 def main():
     flags = options.read_flags(**DEMO)
-    chosen = {"1": (0,), "2": (1,), "both": (0, 1)}[flags.phases]
-    published = {**PUBLISHED, "budget": f"{sum(STEPS[flags.variant][i] for i in chosen)}steps"}
+    chosen = PHASES[flags.variant][{"1": slice(0, 1), "2": slice(1, 2), "both": slice(0, 2)}[flags.phases]]
+    published = {**PUBLISHED, "budget": f"{sum(steps for steps, *_ in chosen)}steps"}
     if not (flags.demo or options.was_given("budget")):
         flags.budget = published["budget"]
     command_line.start_keras()
@@ -76,22 +73,12 @@ def main():
     from budgetbert.training.display import show_filled_masks
     from budgetbert.training.pretrain import Phase, Recipe, pretrain
 
-    nvidia = flags.variant == "nvidia"
-    phases = tuple(
-        Phase(
-            steps=STEPS[flags.variant][i],
-            batch_size=ROWS[i][0],
-            sequence_length=ROWS[i][1],
-            rates=RATES[flags.variant][i],
-            # moments stay; NVIDIA starts step and loss scale anew, the paper says nothing of it
-            resets_step=nvidia,
-        )
-        for i in chosen
-    )
+    nvidia = flags.variant == "nvidia"  # starts step and loss scale anew; of the paper it is not known: they go on
+    names = ("steps", "batch_size", "sequence_length", "rates")
     recipe = Recipe(
         name="lamb_76min",
         family="bert",
-        phases=phases,
+        phases=tuple(Phase(**dict(zip(names, phase, strict=True)), resets_step=nvidia) for phase in chosen),
         preparation={"rows": "pairs", "vocabulary_size": 30522},
         optimizer=lambda: Lamb(1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-6, weight_decay=0.01),
         clip_norm=1.0 if nvidia else None,

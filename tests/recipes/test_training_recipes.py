@@ -70,13 +70,13 @@ def test_academic_24h(small_text, tmp_path):
 
 def test_cramming_24h(small_text, tmp_path):
     flags = ("--budget", "20steps", "--batch_size", 16, "--micro_batch_size", 4)
-    run, printed = trained("cramming_24h", small_text, tmp_path, *flags)
+    run, _ = trained("cramming_24h", small_text, tmp_path, *flags)
     for line in lines(run, "learning_rate"):
         x = (line["step"] - 1) / 20
         assert line["learning_rate"] == pytest.approx(1e-3 * min(0.25 + x, 4 * (1 - x)))
         assert line["batch_size"] == min(4 * (int(x / 0.6 * 4 + 1e-9) + 1), 16)
         assert line["mask_rate"] == 0.25
-    assert [line["batch_size"] for line in lines(run, "learning_rate")][0] == 4
+    assert lines(run, "learning_rate")[0]["batch_size"] == 4
     assert run.read_json("plan.json")["predictions_per_row"] == 32
     recipe = run.read_json("recipe.json")["recipe"]
     adam = {"class": "AdamW", "beta_1": 0.9, "beta_2": 0.98, "epsilon": 1e-12, "weight_decay": 0.01}
@@ -128,8 +128,8 @@ def test_lamb_s_published_plan_is_that_of_its_paper(two_corpora, tmp_path):
 @pytest.mark.without_backend
 def test_lamb_scales_with_the_square_root_of_the_batch():
     code = "print(json.dumps([[r(b)[0], r(b)[1].keywords] for r, b in (%s)]))"
-    pairs = "(recipe.RATES['paper'][0], 32768), (recipe.RATES['paper'][0], 16384), (recipe.RATES['paper'][1], 512), "
-    pairs += "(recipe.RATES['nvidia'][0], 16384), (recipe.RATES['nvidia'][1], 8192)"
+    pairs = "(recipe.paper_rates, 32768), (recipe.paper_rates, 16384), (recipe.paper_rates, 512), "
+    pairs += "(recipe.NVIDIA_128, 16384), (recipe.NVIDIA_512, 8192)"
     full, half, small, nvidia, second = in_recipe("lamb_76min", code % pairs)
     assert full == [5e-3, {"warmup": 0.2, "power": 1.0}]
     assert half == [pytest.approx(5e-3 / 2**0.5), {"warmup": 0.1, "power": 1.0}]  # the paper's row of 16K
