@@ -314,6 +314,21 @@ def _samples(record):
     return [{**entry, "text": Markup(str(escape(text)).replace("[MASK]", str(mask)))} for text, entry in texts.items()]
 
 
+def _phases(record):
+    """Returns what each phase was, in words; `{}` of a run of one phase."""
+    described = {}
+    for number, plan in enumerate(record.plan.get("phases") or (), 1):
+        lines = [line for line in record.training if line.get("phase") == number]
+        losses = [line["validation_loss"] for line in record.validation if line.get("phase") == number]
+        described[f"phase {number}"] = (
+            f"{plan['steps']:,} steps planned of {plan['batch_size']:,} rows of {plan['sequence_length']} tokens, "
+            f"learning rate {plan['learning_rate']:.4g} x {plan['schedule']}; "
+            + (f"to step {lines[-1]['step']:,}" if lines else "not reached")
+            + (f", validation loss {losses[-1]:.3f}" if losses else "")
+        )
+    return described
+
+
 def _tables(record):
     circumstances = dict(record.circumstances)
     packages = circumstances.pop("packages", None) or {}
@@ -325,7 +340,8 @@ def _tables(record):
         del recipe["corpus"]
     return pages.fact_tables(
         ("Recipe: what decides the result", recipe),
-        ("Plan: what was calibrated", record.plan),
+        ("Phases", _phases(record)),
+        ("Plan: what was calibrated", {key: value for key, value in record.plan.items() if key != "phases"}),
         ("Circumstances", {"device": record.find("device"), **circumstances}),
         ("Versions", versions),
         ("Retained checkpoints", {f"{line['mark']:.0%} of the budget": line.get("path") for line in record.marks}),

@@ -79,6 +79,12 @@ def test_the_result_reads_the_rows_of_the_last_phase(undisturbed):
     assert_equal(model, undisturbed[1])
 
 
+def test_the_report_tells_the_phases(undisturbed):
+    page = (undisturbed[0] / "report.html").read_text()
+    assert "8 steps planned of 8 rows of 32 tokens, learning rate 0.001 x polynomial(warmup=0.25); to step 8" in page
+    assert "4 steps planned of 4 rows of 64 tokens" in page
+
+
 def test_the_recipe_in_the_run_has_every_number(undisturbed):
     recipe = Run(str(undisturbed[0])).read_json("recipe.json")["recipe"]
     optimizer = {"class": "Lamb", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-6, "weight_decay": 0.01}
