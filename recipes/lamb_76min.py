@@ -5,9 +5,10 @@ Time      76 min; NVIDIA 1.2 h
 Cost      1,300 chip-hours of TPU v3, 310 GPU-hours of A100
 Expected  SQuAD v1.1 F1 90.58 after 85.2 G tokens; NVIDIA 90.96, training loss 1.24 to 1.27 (both losses)
 Run       python recipes/lamb_76min.py --corpus DIR128,DIR512 --output_dir runs/lamb
-Corpus    python recipes/prepare_corpus.py --corpus TEXT --rows pairs --vocabulary_size 30522 --output_dir DIR128
-          python recipes/prepare_corpus.py --corpus TEXT --rows pairs --sequence_length 512 --output_dir DIR512
-              --vocabulary DIR128/vocabulary.txt
+Corpus    python recipes/prepare_corpus.py --corpus TEXT --rows pairs --dedup none --output_dir DIR128
+              --vocabulary_size 30522
+          python recipes/prepare_corpus.py --corpus TEXT --rows pairs --dedup none --output_dir DIR512
+              --sequence_length 512 --vocabulary DIR128/vocabulary.txt
 Small     python recipes/lamb_76min.py --demo --output_dir runs/demo     (a laptop, about 6 minutes)
 Source    You et al. 2020 (arXiv 1904.00962), "Large Batch Optimization for Deep Learning: Training BERT in 76
           minutes"; `--variant nvidia`: DeepLearningExamples, PyTorch BERT
@@ -79,7 +80,7 @@ def main():
         name="lamb_76min",
         family="bert",
         phases=tuple(Phase(**dict(zip(names, phase, strict=True)), resets_step=nvidia) for phase in chosen),
-        preparation={"rows": "pairs", "vocabulary_size": 30522},
+        preparation={"rows": "pairs", "vocabulary_size": 30522, "dedup": "none"},
         optimizer=lambda: Lamb(1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-6, weight_decay=0.01),
         clip_norm=1.0 if nvidia else None,
         objective=flags.objective,
