@@ -133,4 +133,12 @@ def deviations(recipe, options, budget, preset, corpora):
         for name, published in recipe.preparation.items():
             if name != "vocabulary_size":
                 compared[f"{name}{of_phase}"] = (prepared.get(name) or "none", published)
-    return [f"{name} {ours}, published {theirs}" for name, (ours, theirs) in compared.items() if ours != theirs]
+
+    def written(value):
+        return f"{value:.4g}" if isinstance(value, float) else value
+
+    return [
+        f"{name} {written(ours)}, published {written(theirs)}"
+        for name, (ours, theirs) in compared.items()
+        if ours != theirs
+    ]
