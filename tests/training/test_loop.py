@@ -16,7 +16,7 @@ import pytest
 from budgetbert import schedules
 from budgetbert.budget import BudgetClock
 from budgetbert.command_line import TrainingError
-from budgetbert.training import job, loop
+from budgetbert.training import job, loop, phase_job
 from budgetbert.training.run import Run
 from tests.training.runs import train
 
@@ -142,7 +142,7 @@ def test_a_run_that_diverges_goes_back_three_times_and_then_says_so(small_corpus
 
 @pytest.mark.without_backend
 def test_a_bad_stretch_of_data_is_left_behind(small_corpus, tmp_path, monkeypatch):
-    read = job.Loader.micro_batch
+    read = phase_job.Loader.micro_batch
 
     def poisoned(self, first_use, count):
         batch = read(self, first_use, count)
@@ -150,7 +150,7 @@ def test_a_bad_stretch_of_data_is_left_behind(small_corpus, tmp_path, monkeypatc
             batch["weights"] = np.full_like(batch["weights"], np.nan)
         return batch
 
-    monkeypatch.setattr(job.Loader, "micro_batch", poisoned)
+    monkeypatch.setattr(phase_job.Loader, "micro_batch", poisoned)
     flags = {"budget": "120steps", "checkpoint_every": "10steps", "keep_checkpoints": 20}
     model = train(small_corpus.directory, tmp_path / "poisoned", **flags)
     incidents = lines(tmp_path / "poisoned", "incident")
@@ -163,7 +163,7 @@ def test_a_bad_stretch_of_data_is_left_behind(small_corpus, tmp_path, monkeypatc
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
     # stopped on the way, where no undisturbed run saves, it goes back to the same step
-    monkeypatch.setattr(job.Loader, "micro_batch", poisoned)
+    monkeypatch.setattr(phase_job.Loader, "micro_batch", poisoned)
     for stop in (0.57, 0.63, 0.9, 1.0):
         again = train(small_corpus.directory, tmp_path / "pieces", stop_at=stop, **flags)
     for one, two in zip(model.get_weights(), again.get_weights(), strict=True):
@@ -248,7 +248,7 @@ def test_a_signal_during_a_large_batch_is_obeyed_within_a_call(small_corpus, tmp
 
 @pytest.mark.without_backend
 def test_trouble_found_at_the_end_is_trouble_all_the_same(small_corpus, tmp_path, monkeypatch):
-    read = job.Loader.micro_batch
+    read = phase_job.Loader.micro_batch
 
     def poisoned(self, first_use, count):
         batch = read(self, first_use, count)
@@ -256,7 +256,7 @@ def test_trouble_found_at_the_end_is_trouble_all_the_same(small_corpus, tmp_path
             batch["weights"] = np.full_like(batch["weights"], np.nan if first_use < 8 * 65 else 1.0)
         return batch
 
-    monkeypatch.setattr(job.Loader, "micro_batch", poisoned)
+    monkeypatch.setattr(phase_job.Loader, "micro_batch", poisoned)
     monkeypatch.setattr("budgetbert.training.journal._STEPS", 1000)  # found only when the budget is spent
     monkeypatch.setattr(loop, "_VALIDATIONS", 1)
     assert train(small_corpus.directory, tmp_path, budget="64steps", checkpoint_every="20steps", marks="1")
@@ -267,14 +267,14 @@ def test_trouble_found_at_the_end_is_trouble_all_the_same(small_corpus, tmp_path
 
 @pytest.mark.without_backend
 def test_a_signal_at_the_last_validation_leaves_it_to_the_next_start(small_corpus, tmp_path, monkeypatch):
-    validate = job.Validation.__call__
+    validate = phase_job.Validation.__call__
 
     def interrupted(self, stopped):
         if [line["step"] for line in lines(tmp_path, "learning_rate")][-1:] == [12]:
             os.kill(os.getpid(), signal.SIGTERM)
         return validate(self, stopped)
 
-    monkeypatch.setattr(job.Validation, "__call__", interrupted)
+    monkeypatch.setattr(phase_job.Validation, "__call__", interrupted)
     assert train(small_corpus.directory, tmp_path) is None
     assert not lines(tmp_path, "final")
     monkeypatch.undo()

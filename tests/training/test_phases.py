@@ -226,6 +226,23 @@ def test_a_budget_is_split_as_the_published_plan_splits_it(budget, first):
 
 
 @pytest.mark.without_backend
+def test_the_batch_leaves_1000_steps_in_both_phases_together(two_corpora, tmp_path):
+    first, second = TWO_PHASES.phases
+    phases = (dataclasses.replace(first, batch_size=256), dataclasses.replace(second, batch_size=128))
+    flags = {"batch_size": None, "budget": f"{1000 * 64 * 32}tokens", "plan_only": True}
+    assert train(two_corpora, tmp_path, recipe=dataclasses.replace(TWO_PHASES, phases=phases), **flags) is None
+    plan = Run(str(tmp_path)).read_json("plan.json")
+    # two thirds of the tokens in rows of 32, one third in half as many rows of 64
+    assert [part["batch_size"] for part in plan["phases"]] == [64, 32]
+    assert [part["micro_batch_size"] for part in plan["phases"]] == [4, 2]
+    assert plan["steps"] in (999, 1000)
+    assert [part["steps"] for part in plan["phases"]] == [
+        pytest.approx(2000 / 3, abs=1),
+        pytest.approx(1000 / 3, abs=1),
+    ]
+
+
+@pytest.mark.without_backend
 def test_one_step_is_no_budget_for_two_phases():
     with pytest.raises(InputError, match="less than a step for each of 2 phases"):
         split_budget(Budget.parse("1step"), lamb())
