@@ -18,7 +18,7 @@ from budgetbert.models.preprocessors import BertBudgetMaskedLMPreprocessor
 from budgetbert.models.presets import PRESETS
 from budgetbert.models.tokenizer import BertBudgetTokenizer
 from budgetbert.optimizers import exclude_from_weight_decay
-from budgetbert.training import checks, devices
+from budgetbert.training import calibration, checks, devices, memory, outlook
 from budgetbert.training import plan as planning
 from budgetbert.training.checkpoint import Checkpoints
 from budgetbert.training.display import Display, print_result
@@ -26,7 +26,9 @@ from budgetbert.training.guards import LossGuard
 from budgetbert.training.loggers import make_callbacks, parse_loggers
 from budgetbert.training.loop import Loop, Schedules
 from budgetbert.training.objectives import MaskedLanguageModeling
+from budgetbert.training.plan_display import draw_plan, print_plan
 from budgetbert.training.record import read_record
+from budgetbert.training.reference import corpus_kind
 from budgetbert.training.report import write_report
 from budgetbert.training.run import replacing
 from budgetbert.training.update import make_update
@@ -38,8 +40,12 @@ _VALIDATION_SEED = 0
 
 def flops_per_token(preset, vocabulary_size, sequence_length, predictions):
     """Returns the training FLOPs per token of a preset with a vocabulary size, rows of a length and predictions."""
-    config = {**PRESETS[preset]["backbone"], **PRESETS[preset]["masked_lm"], "vocabulary_size": vocabulary_size}
-    return flops.training_flops_per_token(config, sequence_length, predictions)
+    return flops.training_flops_per_token(config_of(preset, vocabulary_size), sequence_length, predictions)
+
+
+def config_of(preset, vocabulary_size):
+    """Returns the configuration of a preset's masked-LM with a vocabulary size, as dict."""
+    return {**PRESETS[preset]["backbone"], **PRESETS[preset]["masked_lm"], "vocabulary_size": vocabulary_size}
 
 
 class Job:
@@ -51,6 +57,7 @@ class Job:
         self.vocabulary_size = checks.padded(len(corpus.vocabulary))
         self.mask_rate = schedules.parse_mask_rate(options.mask_rate)
         self.predictions = predictions_per_row(self.mask_rate.highest, corpus.sequence_length)
+        self.row_shape = config_of(preset, self.vocabulary_size), corpus.sequence_length, self.predictions
         self.flops_per_token = max(self.flops_at(x) for x, _ in self.mask_rate.points)  # of calibration
 
     def predictions_at(self, x):
@@ -84,7 +91,7 @@ class Job:
         old = planning.read_plan(self.run)
         if old and (old.device, old.backend) == (devices.device_name(), keras.backend.backend()):
             self.build(old.precision)
-            planning.print_plan(old, f"The plan of {self.run.directory}, going on", self.console)
+            old = self.promise(old, f"The plan of {self.run.directory}, calibrated before", save=not self.run.started)
             self.refuse_hopeless(old.tokens_per_second)
             return old, None
         device = device or devices.Device.measure(old.precision if old else self.options.precision)
@@ -100,9 +107,18 @@ class Job:
             batch_size, reason, speed = self.choose_batch_size(device)
             plan = self.make_plan(batch_size, reason, speed, device)
             self.refuse_hopeless(plan.tokens_per_second)
-        self.run.write_json("plan.json", dataclasses.asdict(plan))
-        planning.print_plan(plan, f"The plan: {self.preset} for {self.budget}", self.console)
-        return plan, speed
+        return self.promise(plan, f"The plan: {self.preset} for {self.budget}"), speed
+
+    def promise(self, plan, title, save=True):
+        """Returns a plan with the time of its end; draws, prints and, if so wanted, saves it."""
+        spent = next((line["elapsed_seconds"] for line in self.run.lines()[::-1] if "elapsed_seconds" in line), 0.0)
+        plan = outlook.from_now(plan, spent, self.options.price_per_hour)
+        if save:
+            self.run.write_json("plan.json", dataclasses.asdict(plan))
+        draw_plan(plan, self.schedules(plan), self.run.path("plan.png"))
+        print_plan(plan, title, outlook.warnings(plan, self.preset, self.budget, self.options.demo), self.console)
+        self.console.print(f"curves of learning rate, batch and masks: {self.run.path('plan.png')}")
+        return plan
 
     def choose_batch_size(self, device):
         """Returns the batch size, why it was chosen, and the `Speed` at a micro-batch that divides it."""
@@ -183,14 +199,18 @@ class Job:
         )
 
     def calibrate(self, micro_batch_size, batch_size, device):
-        """Measures the speed at a micro-batch size, or at one that suits the device and divides the batch."""
-        if micro_batch_size is None:
-            row = self.flops_per_token * self.corpus.sequence_length
-            limit = batch_size or self.recipe.batch_size
-            micro_batch_size = planning.micro_batch_rows(row, device.matmul_rate, limit)
-            while batch_size and batch_size % micro_batch_size:
-                micro_batch_size -= 1
-        return planning.calibrate(self.update, self.loader, self.held_out(), micro_batch_size)
+        """Measures the speed at a micro-batch size, or at the best that suits the device and divides the batch."""
+        asked_for = self.options.micro_batch_size
+        if rows := asked_for or micro_batch_size:
+            sizes = calibration.Sizes(rows, rows, batch_size, bool(asked_for))
+        else:
+            limit, available = batch_size or self.recipe.batch_size, memory.available()
+            if available and not devices.is_accelerated():
+                limit = min(limit, memory.most_rows(*self.row_shape, available))
+            row_flops = self.flops_per_token * self.corpus.sequence_length
+            length = self.corpus.sequence_length
+            sizes = calibration.choose_sizes(row_flops, device.matmul_rate, limit, length, batch_size)
+        return calibration.calibrate(self.update, self.loader, self.held_out(), sizes)
 
     def held_out(self):
         """Returns the `Loader` of the held-out rows, whose masks are always the same."""
@@ -213,16 +233,20 @@ class Job:
 
     def make_plan(self, batch_size, batch_reason, speed, device):
         """Returns the `Plan` of a batch size."""
-        steps, tokens, flops = self.buys(batch_size, speed)
+        config, *row = self.row_shape
+        held = memory.estimate(self.update, config, speed.micro_batch_size, *row)
+        if speed.memory[0]:
+            held = held.with_total(*speed.memory)
+        steps, tokens, total_flops = self.buys(batch_size, speed)
         step_seconds, step_tokens = speed.step_seconds(batch_size), batch_size * self.corpus.sequence_length
-        calls_of = max(1, round(planning.CALL_SECONDS / speed.micro_batch_seconds))
+        calls_of = max(1, round(calibration.CALL_SECONDS / speed.micro_batch_seconds))
         in_time = self.budget.unit == "seconds"
-        return planning.Plan(
+        plan = planning.Plan(
             batch_size=batch_size,
             batch_ramp=self.options.batch_ramp,
             batch_reason=batch_reason,
             micro_batch_size=speed.micro_batch_size,
-            micro_batches_per_call=min(planning.CALL_CAPACITY, batch_size // speed.micro_batch_size, calls_of),
+            micro_batches_per_call=min(calibration.CALL_CAPACITY, batch_size // speed.micro_batch_size, calls_of),
             validation_rows=planning.validation_rows(len(self.corpus.rows("validation")), self.budget, speed),
             validation_unigram_entropy=self.corpus.validation_unigram_entropy,
             sequence_length=self.corpus.sequence_length,
@@ -237,11 +261,29 @@ class Job:
             tokens_per_second=step_tokens / step_seconds,
             steps=int(steps),
             tokens=tokens,
-            flops=flops,
+            flops=total_flops,
             seconds=self.budget.amount if in_time else tokens / step_tokens * step_seconds / planning.TRAINING_SHARE,
             epochs=tokens / self.corpus.sequence_length / len(self.corpus.rows("train")),
             calibration_seconds=speed.seconds,
             compile_seconds=speed.compile_seconds,
+            trials=[dataclasses.asdict(trial) for trial in speed.trials],
+            memory=dataclasses.asdict(held),
+            corpus_kind=corpus_kind(self.corpus),
+        )
+        vocabulary, length = self.vocabulary_size, self.corpus.sequence_length
+        flops_of = functools.partial(
+            flops_per_token, vocabulary_size=vocabulary, sequence_length=length, predictions=self.predictions
+        )
+        return outlook.look_ahead(plan, self.recipe.name, self.preset, self.budget, flops_of)
+
+    def schedules(self, plan):
+        """Returns the `Schedules` of a plan."""
+        return Schedules(
+            learning_rate=lambda x: self.options.learning_rate * self.recipe.schedule(x),
+            batch_size=lambda x: self.batch_at(x, plan.batch_size, plan.micro_batch_size),
+            mask_rate=self.mask_rate,
+            predictions=self.predictions_at,
+            flops_per_token=functools.cache(self.flops_per_token_of),
         )
 
     def train(self, plan, speed, checkpoint_every, stops, signals):
@@ -274,13 +316,7 @@ class Job:
                 samples=Samples(self.update, self.corpus),
                 clock=BudgetClock(self.budget, progress.seconds + compiled),
                 plan=plan,
-                schedules=Schedules(
-                    learning_rate=lambda x: self.options.learning_rate * self.recipe.schedule(x),
-                    batch_size=lambda x: self.batch_at(x, plan.batch_size, plan.micro_batch_size),
-                    mask_rate=self.mask_rate,
-                    predictions=self.predictions_at,
-                    flops_per_token=functools.cache(self.flops_per_token_of),
-                ),
+                schedules=self.schedules(plan),
                 stops=stops,
                 run=self.run,
                 checkpoints=checkpoints,

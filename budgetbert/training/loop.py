@@ -9,10 +9,10 @@ import numpy as np
 
 from budgetbert.batches import stack
 from budgetbert.budget import Progress
+from budgetbert.training.calibration import CALL_CAPACITY
 from budgetbert.training.devices import peak_memory
 from budgetbert.training.guards import ROLLBACKS, LossGuard
 from budgetbert.training.journal import Journal
-from budgetbert.training.plan import CALL_CAPACITY
 from budgetbert.training.record import KINDS, read_record
 
 _VALIDATIONS = 10  # evenly spaced over the budget, besides the one before the first step
