@@ -145,13 +145,11 @@ def choose_sizes(flops_per_row, matmul_rate, limit, sequence_length, batch_size=
     """
     in_a_second = max(1.0, CALL_SECONDS * matmul_rate / flops_per_row)
     largest = _power_of_two(min(in_a_second, limit))
-    if devices.is_accelerated():
-        first = min(largest, _power_of_two(max(1, _FIRST_TOKENS / sequence_length)))
-    else:
-        first = largest = min(largest, _CPU_ROWS)
+    first = _power_of_two(max(1, _FIRST_TOKENS / sequence_length)) if devices.is_accelerated() else _CPU_ROWS
+    first = min(first, largest)
     while batch_size and batch_size % first:
         first -= 1
-    return Sizes(first, max(first, largest), batch_size)
+    return Sizes(first, largest if devices.is_accelerated() else first, batch_size)
 
 
 def _power_of_two(number):

@@ -19,7 +19,8 @@ PUBLISHED_TOKENS = {
 # some 15 % of its tokens, so that it bears more: 24hBERT had 40, Cramming 96. Embeddings are left out, since they cost
 # no compute and would weigh four times the blocks of a small model.
 ENOUGH_TOKENS_PER_WEIGHT = 20
-# Up to here repeated text is nearly as good as new: Muennighoff et al. 2023, "Scaling Data-Constrained Language Models".
+# Up to here repeated text is nearly as good as new: Muennighoff et al. 2023, "Scaling Data-Constrained Language
+# Models".
 GOOD_EPOCHS = 4
 _FAMILIES = (  # the presets of each, largest first
     ("bert_large", "bert_base", "mini_bert", "tiny_bert"),
