@@ -13,7 +13,7 @@ from budgetbert.training import devices
 _VALUES_PER_WIDTH = 34
 _VALUES_PER_PAIR = 5
 _LOGITS = 3  # the logits in float32, their softmax, their gradient
-# The estimate was at most 1.5 times off where a compiler's account could be compared; others use the machine too.
+# The estimate was up to 1.35 times off the compiler's account (docs/LOG.md, 2026-11-24); others use the machine too.
 _SHARE_OF_AVAILABLE = 0.5
 
 

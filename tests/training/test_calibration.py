@@ -179,16 +179,18 @@ class TestSizes:
         assert choose_sizes(240e9, 400e12, 32, 128, 32) == Sizes(32, 32, 32)
 
 
+@pytest.fixture(scope="module")
+def planned(small_corpus, tmp_path_factory):
+    """The directory of a run that was planned with `--plan_only`."""
+    directory = tmp_path_factory.mktemp("plan") / "planned"
+    flags = {"batch_ramp": 0.6, "mask_rate": "0.30:0.15", "price_per_hour": 2.0}
+    train(small_corpus.directory, directory, plan_only=True, budget="2steps", **flags)
+    return directory
+
+
 @pytest.mark.without_backend
 class TestARunAfterItsPlan:
     """A plan that fits device, backend and config stands for calibration."""
-
-    @pytest.fixture(scope="class")
-    def planned(self, small_corpus, tmp_path_factory):
-        directory = tmp_path_factory.mktemp("plan") / "planned"
-        flags = {"batch_ramp": 0.6, "mask_rate": "0.30:0.15", "price_per_hour": 2.0}
-        train(small_corpus.directory, directory, plan_only=True, budget="2steps", **flags)
-        return directory
 
     @pytest.fixture
     def again(self, small_corpus, planned, tmp_path, monkeypatch):
