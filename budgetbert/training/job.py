@@ -206,7 +206,7 @@ class Job:
         else:
             limit, available = batch_size or self.recipe.batch_size, memory.available()
             if available and not devices.is_accelerated():
-                limit = min(limit, memory.most_rows(*self.row_shape, available))
+                limit = min(limit, memory.most_rows(self.update, *self.row_shape, available))
             row_flops = self.flops_per_token * self.corpus.sequence_length
             length = self.corpus.sequence_length
             sizes = calibration.choose_sizes(row_flops, device.matmul_rate, limit, length, batch_size)

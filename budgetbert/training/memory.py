@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
+from budgetbert.command_line import InputError
 from budgetbert.training import devices
 
 # Values held per token, layer and unit of width, and per pair of positions and head, between forward and backward.
@@ -79,13 +80,27 @@ def estimate(update, config, rows, sequence_length, predictions_per_row):
     return Memory(parameters, slots, weights, working, "estimated")
 
 
-def most_rows(config, sequence_length, predictions_per_row, available):
-    """Returns the rows of a micro-batch whose activations take half of `available` bytes, at least 1.
+def most_rows(update, config, sequence_length, predictions_per_row, available):
+    """Returns the rows of a micro-batch whose activations take half of the memory that is left, at least 1.
 
     For devices on which running out of memory kills the process: a CPU.
+
+    Args:
+        update: `Update`, which holds weights, slots and sums already.
+        config, sequence_length, predictions_per_row: as for `activation_bytes`.
+        available: int. Bytes.
+
+    Raises:
+        InputError: if there is no room for the optimizer's step, which holds twice the weights besides.
     """
+    needed = 2 * _bytes(update.variables)
+    if needed >= available:
+        raise InputError(
+            f"training holds {needed / 1e9:.1f} GB beside the model that is built, and {available / 1e9:.1f} GB are "
+            "available: take a smaller --preset, or end other programs."
+        )
     one = activation_bytes(config, 1, sequence_length, predictions_per_row)
-    return max(1, int(_SHARE_OF_AVAILABLE * available / one))
+    return max(1, int(_SHARE_OF_AVAILABLE * (available - needed) / one))
 
 
 def available():

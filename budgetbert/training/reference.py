@@ -16,8 +16,8 @@ PATH = os.path.join(os.path.dirname(__file__), "reference_curves.json")
 # What two runs must have in common for their losses to be comparable: from recipe.json, and from plan.json.
 _OF_RECIPE = ("recipe", "preset", "budget", "learning_rate", "mask_rate", "batch_ramp")
 _OF_PLAN = ("corpus_kind", "batch_size", "sequence_length")
-# A run is far off beyond three times the range of the reference's seeds, but not within 0.1 nats: three seeds of the first
-# curve were within 0.01 (docs/LOG.md, 2026-11-24), and demo texts differ from machine to machine. The rule is ours.
+# A run is far off beyond three times the range of the reference's seeds, but not within 0.1 nats: three seeds of the
+# first curve were within 0.01 (docs/LOG.md, 2026-11-24), and demo texts differ between machines. The rule is ours.
 _RANGES, _LEAST = 3, 0.1
 
 

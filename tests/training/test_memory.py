@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from budgetbert.batches import stack
+from budgetbert.command_line import InputError
 from budgetbert.models import BertBudgetMaskedLM
 from budgetbert.models.presets import PRESETS
 from budgetbert.training import devices, memory
@@ -65,11 +66,13 @@ def test_bert_large_at_one_row_is_estimated_under_12_gb():
 
 
 @pytest.mark.without_backend
-def test_a_cpu_s_micro_batch_takes_half_of_what_is_available():
-    config = PRESETS["bert_large"]["backbone"]
-    one = memory.activation_bytes(config, 1, 128, 19)
-    assert memory.most_rows(config, 128, 19, 16 * one) == 8
-    assert memory.most_rows(config, 128, 19, one) == 1
+def test_a_cpu_s_micro_batch_takes_half_of_what_is_left():
+    update, config = make("tiny_24h")
+    one, weights = memory.activation_bytes(config, 1, 128, 19), 4 * update.model.count_params()
+    assert memory.most_rows(update, config, 128, 19, 2 * weights + 16 * one) == 8
+    assert memory.most_rows(update, config, 128, 19, 2 * weights + one) == 1
+    with pytest.raises(InputError, match="take a smaller --preset, or end other programs"):
+        memory.most_rows(update, config, 128, 19, 2 * weights)
 
 
 @pytest.mark.without_backend
