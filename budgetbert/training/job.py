@@ -115,9 +115,10 @@ class Job:
         plan = outlook.from_now(plan, spent, self.options.price_per_hour)
         if save:
             self.run.write_json("plan.json", dataclasses.asdict(plan))
-        draw_plan(plan, self.schedules(plan), self.run.path("plan.png"))
-        print_plan(plan, title, outlook.warnings(plan, self.preset, self.budget, self.options.demo), self.console)
-        self.console.print(f"curves of learning rate, batch and masks: {self.run.path('plan.png')}")
+        picture = self.run.path("plan.png")
+        draw_plan(plan, self.schedules(plan), picture)
+        warnings = outlook.warnings(plan, self.preset, self.budget, self.options.demo)
+        print_plan(plan, title, picture, warnings, self.console)
         return plan
 
     def choose_batch_size(self, device):
@@ -207,6 +208,8 @@ class Job:
             limit, available = batch_size or self.recipe.batch_size, memory.available()
             if available and not devices.is_accelerated():
                 limit = min(limit, memory.most_rows(self.update, *self.row_shape, available))
+            if self.options.batch_ramp and devices.is_accelerated():
+                limit = max(1, limit // 16)  # the ramp goes in micro-batches, Cramming's in 16
             row_flops = self.flops_per_token * self.corpus.sequence_length
             length = self.corpus.sequence_length
             sizes = calibration.choose_sizes(row_flops, device.matmul_rate, limit, length, batch_size)

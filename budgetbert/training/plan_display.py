@@ -11,19 +11,20 @@ from budgetbert.reporting.charts import draw_curves
 _DRAWN = 400  # points of a curve
 
 
-def print_plan(plan, title, warnings, console):
+def print_plan(plan, title, picture, warnings, console):
     """Prints a plan on a `rich.console.Console`.
 
     Args:
         plan: `Plan`, as from `budgetbert.training.outlook`.
         title: str.
+        picture: str. The path of its curves, as from `draw_plan`.
         warnings: list of str. Sentences that speak against it.
         console: `rich.console.Console`.
     """
     table = Table(title=title, show_header=False, title_justify="left", title_style="bold", box=None, padding=(0, 2))
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
-    for row in plan_rows(plan):
+    for row in (*plan_rows(plan), ("curves", picture)):
         table.add_row(*row)
     console.print(table)
     for sentence in warnings:

@@ -83,6 +83,13 @@ def test_a_micro_batch_that_does_not_fit_is_halved_until_it_does(update, loader,
     assert np.isfinite(float(update.apply(1e-3)["gradient_norm"]))
 
 
+def test_larger_micro_batches_are_tried_where_that_is_asked_for(update, loader):
+    speed = calibrate(update, loader, loader, Sizes(2, 8, 8), least_seconds=0.0)
+    tried = [trial.rows for trial in speed.trials]
+    assert tried in ([2, 4], [2, 4, 8])
+    assert speed.micro_batch_size in tried
+
+
 def test_so_is_one_that_leaves_no_room_for_the_optimizer(update, loader, monkeypatch):
     failing_above(update, monkeypatch, 4, out_of_memory(), "apply")
     speed = calibrate(update, loader, loader, Sizes(8, 8), least_seconds=0.0)

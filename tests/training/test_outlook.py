@@ -110,13 +110,14 @@ def test_a_plan_says_what_it_promises():
     trials = [{"rows": 64, "seconds": 0.06}, {"rows": 128, "seconds": 0.11}, {"rows": 256, "seconds": None}]
     plan = outlook.from_now(ahead(memory=memory, trials=trials), 0.0, 2.5, datetime.datetime(2026, 11, 24, 22, 0, 0))
     console = Console(record=True, width=160)
-    print_plan(plan, "The plan", ["Beware."], console)
+    print_plan(plan, "The plan", "run/plan.png", ["Beware."], console)
     printed = console.export_text()
     for phrase in (
         *("about 23,000", "12.1B, 0.80 times the corpus", "23E FLOPs", "of its 790 TFLOP/s", "24 h 0 min", "60.00"),
         "64 rows, 19 predictions each (64: 136,533 tokens/s, 128: 148,945 tokens/s, 256: does not fit)",
         "25.36 GB at the peak, measured (parameters 1.34 + slots 2.68 + gradient sums 1.34 + activations 20.00)",
         "Wednesday, 25 November 2026, 22:00",
+        "run/plan.png",
         "Beware.",
     ):
         assert phrase in printed, phrase
