@@ -63,6 +63,8 @@ def start_keras():
             f"KERAS_BACKEND is {os.environ.get('KERAS_BACKEND')!r}: set it to one that is installed here "
             f"({', '.join(installed) or 'none is'}), or leave it unset."
         )
+    if os.environ["KERAS_BACKEND"] == "jax":
+        keep_compiled()
     # TensorFlow's native code writes 12 lines of start-up notices to the descriptor itself; no setting stops them
     sys.stderr.flush()
     kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -73,6 +75,20 @@ def start_keras():
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nothing)
+
+
+def keep_compiled():
+    """Lets JAX keep what it compiles from one process to the next, so that a run after its plan, or a restart, does
+    not compile again: in `budgetbert/jax` of the user's cache directory.
+
+    JAX's own JAX_COMPILATION_CACHE_DIR names another directory, JAX_ENABLE_COMPILATION_CACHE=false keeps nothing.
+    TensorFlow has nothing of the kind: it traces in every process.
+    """
+    import jax
+
+    if not jax.config.jax_compilation_cache_dir:
+        root = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+        jax.config.update("jax_compilation_cache_dir", os.path.join(root, "budgetbert", "jax"))
 
 
 def _jax_sees_gpu():

@@ -8,6 +8,17 @@ import numpy as np
 from keras import ops
 
 
+def block_weights(config):
+    """Returns the number (int) of weights of the blocks' matrices: what computes, without embeddings and head.
+
+    Args:
+        config: dict, the configuration of a preset's backbone.
+    """
+    width, inner = config["hidden_dim"], config["intermediate_dim"]
+    outer = inner // 2 if config.get("gated") else inner
+    return config["num_layers"] * width * (4 * width + inner + outer)
+
+
 def training_flops_per_token(config, sequence_length, predictions_per_row):
     """FLOPs of one training step (forward and backward) per token of the rows.
 
@@ -21,12 +32,10 @@ def training_flops_per_token(config, sequence_length, predictions_per_row):
 
     Source: Kaplan et al. 2020, section 2.1, with the attention products and the head written out.
     """
-    width, layers, inner = config["hidden_dim"], config["num_layers"], config["intermediate_dim"]
-    outer = inner // 2 if config.get("gated") else inner
-    blocks = layers * width * (4 * width + inner + outer)
+    width, layers = config["hidden_dim"], config["num_layers"]
     head = width * config["vocabulary_size"] + (width * width if config.get("head_transform", True) else 0)
     share = predictions_per_row / sequence_length
-    return 6 * blocks + 12 * layers * sequence_length * width + 6 * share * head
+    return 6 * block_weights(config) + 12 * layers * sequence_length * width + 6 * share * head
 
 
 def compiled(function):

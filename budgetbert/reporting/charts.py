@@ -94,9 +94,30 @@ def curve_chart(name, x, y, *, level=None, format_y=None, percent=False, steps=F
     Returns:
         str, an `<svg>` element.
     """
+    figure, axes = _open(width, height)
+    _curve(axes, x, y, level=level, format_y=format_y, percent=percent, steps=steps)
+    return _svg(figure, name)
+
+
+def draw_curves(curves, path):
+    """Writes curves over the spent share of the budget, side by side, as a PNG file.
+
+    Args:
+        curves: list of tuples of a title, x, y, and a dict of `format_y`, `percent` and `steps` as for `curve_chart`.
+        path: str.
+    """
+    figure, panels = _open(3.3 * len(curves), 2.4, len(curves))
+    for axes, (title, x, y, style) in zip(panels, curves, strict=True):
+        axes.set_title(title, loc="left", color=_INK, fontsize=9)
+        _curve(axes, x, y, **style)
+    figure.supxlabel("spent share of the budget", x=1.0, ha="right", color=_MUTED, fontsize=8)
+    figure.savefig(path, format="png", dpi=150)
+
+
+def _curve(axes, x, y, *, level=None, format_y=None, percent=False, steps=False):
+    """Draws one series over the spent share of the budget."""
     from matplotlib.ticker import PercentFormatter
 
-    figure, axes = _open(width, height)
     if level is not None:
         axes.axhline(level, color=_MUTED, linewidth=0.8, linestyle=(0, (3, 3)))
     _line(axes, x, y, _FIRST, 1.4, steps)
@@ -114,7 +135,6 @@ def curve_chart(name, x, y, *, level=None, format_y=None, percent=False, steps=F
         axes.yaxis.set_major_formatter(lambda value, _: format_y(value) if value else "0")
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
-    return _svg(figure, name)
 
 
 def length_chart(name, counts, *, low, high, width=4.3, height=1.75):
@@ -175,17 +195,19 @@ def rank_chart(ranks, frequencies, *, width=8.8, height=3.3):
     return _svg(figure, "Occurrences of tokens over their rank", salt=f"{width}")
 
 
-def _open(width, height):
+def _open(width, height, panels=None):
+    """Returns a figure and its axes, or the list of them where a number of `panels` is given."""
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots()
-        axes.grid(axis="y", color=_GRID, linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.margins(x=0.0)
-    return figure, axes
+        drawn = figure.subplots(1, panels or 1, squeeze=False)[0]
+        for axes in drawn:
+            axes.grid(axis="y", color=_GRID, linewidth=0.6)
+            axes.set_axisbelow(True)
+            axes.margins(x=0.0)
+    return figure, list(drawn) if panels else drawn[0]
 
 
 def _line(axes, x, y, color, width, steps=False):

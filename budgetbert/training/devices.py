@@ -82,6 +82,35 @@ def peak_memory():
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+def is_accelerated():
+    """Returns whether the current backend computes on something else than a CPU."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.default_backend() != "cpu"
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.cuda.is_available()
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def reset_peak_memory():
+    """Lets `peak_memory` start from what is held now, where the backend can: TensorFlow and torch on a GPU."""
+    if not is_accelerated() or keras.backend.backend() == "jax":
+        return
+    if keras.backend.backend() == "torch":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        import tensorflow as tf
+
+        tf.config.experimental.reset_memory_stats("GPU:0")
+
+
 def choose_precision(precision):
     """Returns the dtype policy to train with, and why.
 

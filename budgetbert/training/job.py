@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import os
 import shutil
 import time
@@ -14,7 +15,7 @@ from budgetbert.models.masked_lm import BertBudgetMaskedLM
 from budgetbert.models.preprocessors import BertBudgetMaskedLMPreprocessor
 from budgetbert.models.tokenizer import BertBudgetTokenizer
 from budgetbert.optimizers import exclude_from_weight_decay
-from budgetbert.training import checks, devices
+from budgetbert.training import checks, devices, outlook
 from budgetbert.training import plan as planning
 from budgetbert.training.checkpoint import Checkpoints
 from budgetbert.training.display import Display, print_result
@@ -22,7 +23,8 @@ from budgetbert.training.guards import LossGuard
 from budgetbert.training.loggers import make_callbacks, parse_loggers
 from budgetbert.training.loop import Loop
 from budgetbert.training.objectives import OBJECTIVES
-from budgetbert.training.phase_job import PhaseJob
+from budgetbert.training.phase_job import PhaseJob, flops_per_token
+from budgetbert.training.plan_display import draw_plan, print_plan
 from budgetbert.training.recipe import split_budget
 from budgetbert.training.record import read_record
 from budgetbert.training.report import write_report
@@ -67,7 +69,7 @@ class Job:
         old = planning.read_plan(self.run)
         if old and (old.device, old.backend) == (devices.device_name(), keras.backend.backend()):
             self.build(old.precision)
-            self.print_plan(old, f"The plan of {self.run.directory}, going on")
+            old = self.promise(old, f"The plan of {self.run.directory}, calibrated before", save=not self.run.started)
             self.refuse_hopeless(old.tokens_per_second)
             return old, None
         device = device or devices.Device.measure(old.precision if old else self.options.precision)
@@ -96,13 +98,27 @@ class Job:
                 ]
             )
             self.refuse_hopeless(plan.tokens_per_second)
-        self.run.write_json("plan.json", dataclasses.asdict(plan))
-        self.print_plan(plan, f"The plan: {self.preset} for {self.budget}")
-        return plan, speeds
+        flops_of = functools.partial(
+            flops_per_token,
+            vocabulary_size=self.phases[0].vocabulary_size,
+            sequence_length=plan.sequence_length,
+            predictions=plan.predictions_per_row,
+        )
+        plan = outlook.look_ahead(plan, self.recipe.name, self.preset, self.budget, flops_of)
+        return self.promise(plan, f"The plan: {self.preset} for {self.budget}"), speeds
 
-    def print_plan(self, plan, title):
-        """Prints a plan for people."""
-        planning.print_plan(plan, title, self.console, self.recipe.validate_at)
+    def promise(self, plan, title, save=True):
+        """Returns a plan with the time of its end; draws, prints and, if so wanted, saves it."""
+        spent = next((line["elapsed_seconds"] for line in self.run.lines()[::-1] if "elapsed_seconds" in line), 0.0)
+        plan = outlook.from_now(plan, spent, self.options.price_per_hour)
+        if save:
+            self.run.write_json("plan.json", dataclasses.asdict(plan))
+        picture = self.run.path("plan.png")
+        schedules = [phase.schedules(part, *bounds) for phase, part, bounds in self.shares(plan)]
+        draw_plan(schedules, [end for _, _, (_, end) in self.shares(plan)], picture)
+        warnings = outlook.warnings(plan, self.preset, self.budget, self.options.demo)
+        print_plan(plan, title, self.recipe.validate_at, picture, warnings, self.console)
+        return plan
 
     def choose_batch_size(self, device):
         """Returns the batch size of the first phase, why it was chosen, and a list: for each phase the `Speed` at a
@@ -184,14 +200,15 @@ class Job:
         for phase in self.phases:
             phase.attach(self.update)
 
-    def stages(self, plan):
-        """Returns the tuple of the `Stage` of each phase."""
+    def shares(self, plan):
+        """Returns a list of each phase with its `Plan` and the spent fractions (tuple) between which it lies."""
         amounts = [phase.budget.amount for phase in self.phases]
         bounds = [sum(amounts[:i]) / sum(amounts) for i in range(len(amounts) + 1)]
-        return tuple(
-            phase.stage(*arguments)
-            for phase, *arguments in zip(self.phases, plan.parts, bounds[:-1], bounds[1:], strict=True)
-        )
+        return list(zip(self.phases, plan.parts, itertools.pairwise(bounds), strict=True))
+
+    def stages(self, plan):
+        """Returns the tuple of the `Stage` of each phase."""
+        return tuple(phase.stage(part, *bounds) for phase, part, bounds in self.shares(plan))
 
     def train(self, plan, speeds, checkpoint_every, stops, signals):
         """Runs the loop from the newest checkpoint on, then saves the result."""

@@ -10,10 +10,10 @@ import numpy as np
 
 from budgetbert.batches import stack
 from budgetbert.budget import Progress
+from budgetbert.training.calibration import CALL_CAPACITY
 from budgetbert.training.devices import peak_memory
 from budgetbert.training.guards import ROLLBACKS, LossGuard
 from budgetbert.training.journal import Journal
-from budgetbert.training.plan import CALL_CAPACITY
 from budgetbert.training.record import KINDS, read_record
 from budgetbert.training.stages import Stops
 

@@ -1,5 +1,6 @@
 """One phase of a run: its rows, what they cost, and what its share of the budget buys."""
 
+import dataclasses
 import functools
 import math
 
@@ -8,9 +9,10 @@ import keras
 from budgetbert import flops, schedules
 from budgetbert.batches import Loader, Masking, predictions_per_row
 from budgetbert.models.presets import PRESETS
-from budgetbert.training import checks
+from budgetbert.training import calibration, checks, devices, memory
 from budgetbert.training import plan as planning
 from budgetbert.training.recipe import describe_schedule
+from budgetbert.training.reference import corpus_kind
 from budgetbert.training.stages import Schedules, Stage
 from budgetbert.training.validation import Samples, Validation
 
@@ -20,8 +22,12 @@ _VALIDATION_SEED = 0
 
 def flops_per_token(preset, vocabulary_size, sequence_length, predictions):
     """Returns the training FLOPs per token of a preset with a vocabulary size, rows of a length and predictions."""
-    config = {**PRESETS[preset]["backbone"], **PRESETS[preset]["masked_lm"], "vocabulary_size": vocabulary_size}
-    return flops.training_flops_per_token(config, sequence_length, predictions)
+    return flops.training_flops_per_token(config_of(preset, vocabulary_size), sequence_length, predictions)
+
+
+def config_of(preset, vocabulary_size):
+    """Returns the configuration of a preset's masked-LM with a vocabulary size, as dict."""
+    return {**PRESETS[preset]["backbone"], **PRESETS[preset]["masked_lm"], "vocabulary_size": vocabulary_size}
 
 
 class PhaseJob:
@@ -46,6 +52,7 @@ class PhaseJob:
         self.vocabulary_size = checks.padded(len(corpus.vocabulary))
         self.mask_rate = schedules.parse_mask_rate(options.mask_rate)
         self.predictions = predictions_per_row(self.mask_rate.highest, corpus.sequence_length)
+        self.row_shape = config_of(preset, self.vocabulary_size), corpus.sequence_length, self.predictions
         self.flops_per_token = max(self.flops_at(x) for x, _ in self.mask_rate.points)  # of calibration
         self.update = self.loader = None
 
@@ -121,14 +128,20 @@ class PhaseJob:
         )
 
     def calibrate(self, micro_batch_size, batch_size, device):
-        """Measures the speed at a micro-batch size, or at one that suits the device and divides the batch."""
-        if micro_batch_size is None:
-            row = self.flops_per_token * self.corpus.sequence_length
-            limit = batch_size or self.phase.batch_size
-            micro_batch_size = planning.micro_batch_rows(row, device.matmul_rate, limit)
-            while batch_size and batch_size % micro_batch_size:
-                micro_batch_size -= 1
-        return planning.calibrate(self.update, self.loader, self.held_out(), micro_batch_size)
+        """Measures the speed at a micro-batch size, or at the best that suits the device and divides the batch."""
+        if micro_batch_size:
+            asked_for = bool(self.options.micro_batch_size)
+            sizes = calibration.Sizes(micro_batch_size, micro_batch_size, batch_size, asked_for)
+        else:
+            limit, available = batch_size or self.phase.batch_size, memory.available()
+            if available and not devices.is_accelerated():
+                limit = min(limit, memory.most_rows(self.update, *self.row_shape, available))
+            if self.options.batch_ramp and devices.is_accelerated():
+                limit = max(1, limit // 16)  # the ramp goes in micro-batches, Cramming's in 16
+            length = self.corpus.sequence_length
+            row_flops = self.flops_per_token * length
+            sizes = calibration.choose_sizes(row_flops, device.matmul_rate, limit, length, batch_size)
+        return calibration.calibrate(self.update, self.loader, self.held_out(), sizes)
 
     def held_out(self):
         """Returns the `Loader` of the held-out rows, whose masks are always the same."""
@@ -151,9 +164,13 @@ class PhaseJob:
 
     def make_plan(self, batch_size, batch_reason, speed, device):
         """Returns the `Plan` of a batch size."""
-        steps, tokens, flops = self.buys(batch_size, speed)
+        config, *row = self.row_shape
+        held = memory.estimate(self.update, config, speed.micro_batch_size, *row)
+        if speed.memory[0]:
+            held = held.with_total(*speed.memory)
+        steps, tokens, total_flops = self.buys(batch_size, speed)
         step_seconds, step_tokens = speed.step_seconds(batch_size), batch_size * self.corpus.sequence_length
-        calls_of = max(1, round(planning.CALL_SECONDS / speed.micro_batch_seconds))
+        calls_of = max(1, round(calibration.CALL_SECONDS / speed.micro_batch_seconds))
         in_time = self.budget.unit == "seconds"
         learning_rate, schedule = self.rates_at(batch_size)
         return planning.Plan(
@@ -161,7 +178,7 @@ class PhaseJob:
             batch_ramp=self.options.batch_ramp,
             batch_reason=batch_reason,
             micro_batch_size=speed.micro_batch_size,
-            micro_batches_per_call=min(planning.CALL_CAPACITY, batch_size // speed.micro_batch_size, calls_of),
+            micro_batches_per_call=min(calibration.CALL_CAPACITY, batch_size // speed.micro_batch_size, calls_of),
             validation_rows=planning.validation_rows(len(self.corpus.rows("validation")), self.budget, speed),
             validation_unigram_entropy=self.corpus.validation_unigram_entropy,
             sequence_length=self.corpus.sequence_length,
@@ -176,32 +193,39 @@ class PhaseJob:
             tokens_per_second=step_tokens / step_seconds,
             steps=int(steps),
             tokens=tokens,
-            flops=flops,
+            flops=total_flops,
             seconds=self.budget.amount if in_time else tokens / step_tokens * step_seconds / planning.TRAINING_SHARE,
             epochs=tokens / self.corpus.sequence_length / len(self.corpus.rows("train")),
             calibration_seconds=speed.seconds,
             compile_seconds=speed.compile_seconds,
             learning_rate=learning_rate,
             schedule=describe_schedule(schedule),
+            trials=[dataclasses.asdict(trial) for trial in speed.trials],
+            memory=dataclasses.asdict(held),
+            corpus_kind=corpus_kind(self.corpus),
         )
 
-    def stage(self, plan, start, end):
-        """Returns the `Stage` of this phase, between two spent fractions of the budget."""
+    def schedules(self, plan, start, end):
+        """Returns the `Schedules` of this phase over the whole run's x, between two spent fractions of the budget."""
         learning_rate, schedule = self.rates_at(plan.batch_size)
 
         def own(curve):  # each phase has an x of its own, from 0 to 1
             return lambda x: curve(min(max((x - start) / (end - start), 0.0), 1.0))
 
+        return Schedules(
+            learning_rate=own(lambda x: learning_rate * schedule(x)),
+            batch_size=own(lambda x: self.batch_at(x, plan.batch_size, plan.micro_batch_size)),
+            mask_rate=own(self.mask_rate),
+            predictions=own(self.predictions_at),
+            flops_per_token=functools.cache(self.flops_per_token_of),
+        )
+
+    def stage(self, plan, start, end):
+        """Returns the `Stage` of this phase, between two spent fractions of the budget."""
         return Stage(
             start=start,
             plan=plan,
-            schedules=Schedules(
-                learning_rate=own(lambda x: learning_rate * schedule(x)),
-                batch_size=own(lambda x: self.batch_at(x, plan.batch_size, plan.micro_batch_size)),
-                mask_rate=own(self.mask_rate),
-                predictions=own(self.predictions_at),
-                flops_per_token=functools.cache(self.flops_per_token_of),
-            ),
+            schedules=self.schedules(plan, start, end),
             rows=lambda first, count: self.training_loader(count).read(first, plan.micro_batch_size),
             validate=Validation(self.update, self.held_out(), plan.validation_rows, plan.micro_batch_size),
             samples=Samples(self.update, self.corpus),

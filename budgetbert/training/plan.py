@@ -2,18 +2,12 @@
 
 import dataclasses
 import math
-import statistics
-import time
 
 import numpy as np
-from rich.table import Table
 
-from budgetbert.batches import stack
-from budgetbert.budget import describe, describe_seconds
 from budgetbert.command_line import InputError
+from budgetbert.training.memory import Memory
 
-CALL_CAPACITY = 8  # micro-batches that one call of `accumulate` can take; a fixed shape, so it is compiled once
-CALL_SECONDS = 1.0  # between calls the host looks at clock and signals
 _SMALLEST_BATCH = 32
 _ENOUGH_STEPS = 1000
 _TOO_FEW_STEPS = 100
@@ -24,36 +18,12 @@ _POINTS = 1000  # of the budget, at which its schedules are looked at
 
 
 @dataclasses.dataclass(frozen=True)
-class Speed:
-    """What calibration measured on this device.
-
-    Args:
-        micro_batch_size: int. Rows.
-        micro_batch_seconds: float. Forward and backward of one micro-batch.
-        apply_seconds: float. The optimizer's step.
-        validation_seconds: float. Validation of one micro-batch.
-        compile_seconds: float. First calls beyond the ones after; charged to a budget in time.
-        seconds: float. All of calibration, compilation included.
-    """
-
-    micro_batch_size: int
-    micro_batch_seconds: float
-    apply_seconds: float
-    validation_seconds: float
-    compile_seconds: float
-    seconds: float
-
-    def step_seconds(self, batch_size):
-        """Seconds of one optimizer step of `batch_size` rows."""
-        return batch_size / self.micro_batch_size * self.micro_batch_seconds + self.apply_seconds
-
-
-@dataclasses.dataclass(frozen=True)
 class Plan:
     """What a run will do and what it promises. `steps`, `tokens`, `flops` and `seconds` are expectations, exact where
     the budget is in that unit; `batch_size` is that after the ramp, `predictions_per_row` the most there are,
     `learning_rate` the peak and `schedule` its curve. `phases` holds the plan of each phase where there are several:
-    then sums are over all, and what cannot be summed is that of the first."""
+    then sums are over all, memory is that of the largest, and what cannot be summed is that of the first. What has a
+    default changes nothing of the run (see `budgetbert.training.outlook`), the phases apart."""
 
     batch_size: int
     batch_ramp: float
@@ -82,6 +52,15 @@ class Plan:
     learning_rate: float
     schedule: str
     phases: tuple = ()
+    trials: list | None = None  # of micro-batches: rows, seconds or null where it did not fit, memory
+    memory: dict | None = None  # bytes at the peak, in parts, and where they are from
+    corpus_kind: str | None = None  # what makes losses on it comparable
+    tokens_per_weight: float | None = None
+    fitting_preset: str | None = None
+    published_tokens: float | None = None
+    planned_at: str | None = None  # ISO 8601, local time
+    finish: str | None = None  # the same, of a run that starts at once
+    cost: float | None = None
 
     @property
     def parts(self):
@@ -120,22 +99,9 @@ def join(plans):
         **totals,
         tokens_per_second=totals["tokens"] / sum(plan.tokens / plan.tokens_per_second for plan in plans),
         flops_per_token=totals["flops"] / totals["tokens"],
+        memory=max((plan.memory for plan in plans), key=lambda memory: Memory(**memory).total),
         phases=tuple(plans),
     )
-
-
-def micro_batch_rows(flops_per_row, matmul_rate, limit):
-    """The rows of a micro-batch: a power of two that takes about a second at the full rate, from 1 to 64 and `limit`.
-
-    Larger ones gain nothing on a CPU; a second is how long a signal may have to wait.
-
-    Args:
-        flops_per_row: float. FLOPs of training on one row.
-        matmul_rate: float. FLOP/s.
-        limit: int. Rows of the batch, if known, else of the largest.
-    """
-    rows = 2 ** max(0, math.floor(math.log2(max(1.0, CALL_SECONDS * matmul_rate / flops_per_row))))
-    return min(rows, 64, 2 ** int(math.log2(limit)))
 
 
 def choose_batch_size(budget, published, steps_at):
@@ -218,44 +184,6 @@ def refuse_hopeless(budget, preset, corpus, flops_per_token, sequence_length, to
         )
 
 
-def calibrate(update, loader, held_out, micro_batch_size, least_seconds=2.0):
-    """Measures the speed of the compiled functions; weights and optimizer are afterwards as before.
-
-    Args:
-        update: `Update` whose model and optimizer are fresh.
-        loader: `Loader` of the training rows.
-        held_out: `Loader` of the validation rows, which have slots of their own.
-        micro_batch_size: int. Rows.
-        least_seconds: float. How long to repeat the micro-batch, at least 3 times. Defaults to 2.
-    """
-    start = time.monotonic()
-    batch = loader.micro_batch(0, micro_batch_size)
-    stacked, validation_batch = stack([batch], CALL_CAPACITY), held_out.micro_batch(0, micro_batch_size)
-
-    def seconds(function):
-        began = time.monotonic()
-        float(function())
-        return time.monotonic() - began
-
-    def once():
-        return seconds(lambda: update.accumulate(stacked, 1, 0))
-
-    first = [once()]
-    repeats = [once()]
-    while len(repeats) < 3 or (sum(repeats) < least_seconds and len(repeats) < 20):
-        repeats.append(once())
-    micro = statistics.median(repeats)
-    # at rate 0 the weights stay; the optimizer's moments are set back below
-    first.append(seconds(lambda: update.apply(0.0)["gradient_norm"]))
-    once()
-    apply = seconds(lambda: update.apply(0.0)["gradient_norm"])
-    first.append(seconds(lambda: update.evaluate(validation_batch)["loss"]))
-    validation = seconds(lambda: update.evaluate(validation_batch)["loss"])
-    update.reset_optimizer()
-    compile_seconds = max(0.0, sum(first) - micro - apply - validation)
-    return Speed(micro_batch_size, micro, apply, validation, compile_seconds, time.monotonic() - start)
-
-
 def validation_rows(available, budget, speed):
     """How many rows each validation reads: at most 1,024, and in a budget of time at most 0.5 % of it."""
     rows = min(available, _VALIDATION_ROWS)
@@ -263,36 +191,3 @@ def validation_rows(available, budget, speed):
         affordable = _VALIDATION_SHARE * budget.amount / speed.validation_seconds * speed.micro_batch_size
         rows = max(min(rows, 64), min(rows, int(affordable)))
     return rows
-
-
-def _describe_phase(plan):
-    rows = f"{plan.steps:,} steps of {plan.batch_size:,} rows of {plan.sequence_length}, {describe(plan.tokens)} tokens"
-    return f"{rows}, learning rate {plan.learning_rate:.4g} x {plan.schedule}"
-
-
-def print_plan(plan, title, console, validate_at):
-    """Prints a plan for people on a `rich.console.Console`; `validate_at` as in `Recipe`."""
-    table = Table(title=title, show_header=False, title_justify="left", title_style="bold", box=None, padding=(0, 2))
-    table.add_column(style="cyan")
-    table.add_column(overflow="fold")
-    ramp = f", reached after {plan.batch_ramp:.0%} of the budget" if plan.batch_ramp else ""
-    constant = plan.mask_rate.replace(".", "").isdecimal()
-    predictions = plan.predictions_per_row if constant else f"at most {plan.predictions_per_row} ({plan.mask_rate})"
-    share = f"{plan.mfu:.0%} of its {plan.matmul_rate / 1e9:,.0f} GFLOP/s of matrix products"
-    for row in (
-        ("device", f"{plan.device}, {plan.backend}"),
-        ("precision", f"{plan.precision} ({plan.precision_reason})"),
-        ("speed", f"{plan.tokens_per_second:,.0f} tokens/s, {share}"),
-        ("batch", f"{plan.batch_size:,} rows of {plan.sequence_length} ({plan.batch_reason}){ramp}"),
-        ("micro-batch", f"{plan.micro_batch_size} rows, {predictions} predictions each"),
-        *(() if plan.phases else [("learning rate", f"{plan.learning_rate:.4g} x {plan.schedule}")]),
-        *((f"phase {number}", _describe_phase(part)) for number, part in enumerate(plan.phases, 1)),
-        ("steps", f"about {plan.steps:,}"),
-        ("tokens", f"{describe(plan.tokens)} ({plan.epochs:.2f} times the corpus), {describe(plan.flops)} FLOPs"),
-        ("validation", f"{plan.validation_rows:,} held-out rows, {len(validate_at) + 2} times over the budget"),
-        ("time", f"about {describe_seconds(plan.seconds)}, after {plan.calibration_seconds:.0f} s of calibration"),
-    ):
-        table.add_row(*row)
-    console.print(table)
-    if plan.epochs > 4:
-        console.print(f"[yellow]The plan reads the corpus {plan.epochs:.0f} times: more text would serve it better.")

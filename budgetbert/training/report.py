@@ -10,6 +10,7 @@ from budgetbert.budget import Budget, describe, describe_seconds
 from budgetbert.reporting import page as pages
 from budgetbert.reporting.charts import MOST_POINTS, curve_chart, draw_loss, loss_chart
 from budgetbert.training.record import KINDS, read_record
+from budgetbert.training.reference import compare
 
 _MOST_SAMPLES = 6  # checkpoints shown of a text
 _FLAT = 0.25  # of the whole fall of the loss: what comes after the first tenth and is less gets a chart of its own
@@ -59,6 +60,7 @@ def render(record):
         headline=_headline(record),
         tiles=_tiles(record),
         loss=_loss(record),
+        reference=_reference(record),
         promises=_promises(record),
         happened="happened" if record.final else "so far",
         promise_note="While training: steps and data wait only, without compilation, validation and saving."
@@ -207,6 +209,31 @@ def _promises(record):
         for name, promised, fact, write, comparable in rows
         if promised is not None or fact is not None
     ]
+
+
+def _reference(record):
+    """Returns the run beside the reference curve of its settings, or `None` where there is none."""
+    compared = compare(record)
+    if compared is None:
+        return None
+    curve = compared["curve"]
+    seeds = len(curve["seeds"])
+    return {
+        "rows": [
+            {
+                "share": f"{row['share']:.0%}",
+                "loss": f"{row['loss']:.3f}",
+                "reference": f"{row['reference']:.3f}",
+                "difference": f"{row['difference']:+.3f}".replace("-", "−"),
+                "far": row["far"],
+            }
+            for row in compared["rows"]
+        ],
+        "warning": compared["warning"],
+        "note": f"Validation loss in nats at shares of the budget. Reference: the mean of {seeds} seed"
+        f"{'s' if seeds > 1 else ''} of these settings, {describe(curve['tokens'])} tokens, on {curve['device']}, "
+        f"{curve['backend']}, {curve['precision']}.",
+    }
 
 
 def _difference(promised, fact):

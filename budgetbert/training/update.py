@@ -108,6 +108,17 @@ class BaseUpdate:
         """What the gradient is multiplied by, given its global norm; `minimum` is the backend's function."""
         return 1.0 if self.clip_norm is None else minimum(1.0, self.clip_norm / (norm + 1e-6))
 
+    def compiled_memory(self, batches):
+        """Returns the bytes that training holds at its peak, by the compiler's account, without running anything.
+
+        Args:
+            batches: stacked micro-batches, as for `accumulate`.
+
+        Returns:
+            int, or `None` where there is no such account: on TensorFlow and torch.
+        """
+        return None
+
     def reset_optimizer(self):
         """Sets the optimizer's slots and counters, and the loss scale, back to where they started.
 

@@ -28,12 +28,13 @@ class Update(BaseUpdate):
         self.drop()
 
     def accumulate(self, batches, count, first):
+        self._sums, ticket = self._accumulate(*self._accumulate_arguments(batches, count, first))
+        return ticket
+
+    def _accumulate_arguments(self, batches, count, first):
         self._fix_scale_divisor(batches)
         number = jnp.uint32(first % 2**32)
-        self._sums, ticket = self._accumulate(
-            self._values, self._sums, self._seeds, self._scale_values(), batches, jnp.int32(count), number
-        )
-        return ticket
+        return self._values, self._sums, self._seeds, self._scale_values(), batches, jnp.int32(count), number
 
     def apply(self, learning_rate):
         self._values, self._optimizer_values, self._sums, scale, scalars = self._apply(
@@ -46,6 +47,18 @@ class Update(BaseUpdate):
     def drop(self):
         zero = jnp.zeros((), "float32")  # two arrays: each is donated; a weak type would be traced anew
         self._sums = {"gradients": [jnp.zeros_like(value) for value in self._values], "loss": zero, "weight": zero + 0}
+
+    def compiled_memory(self, batches):
+        if jax.default_backend() == "cpu" and not jax.config.jax_compilation_cache_dir:
+            return None  # the call itself would compile again, and on a CPU that is not worth it
+        compiled = self._accumulate.lower(*self._accumulate_arguments(batches, 1, 0)).compile()
+        account = compiled.memory_analysis()
+        if account is None:
+            return None
+        held = account.argument_size_in_bytes + account.output_size_in_bytes - account.alias_size_in_bytes
+        parameters, slots = (sum(value.nbytes for value in values) for values in (self._values, self._optimizer_values))
+        # the optimizer's step: weights, slots and sums, and two more of the weights' size (docs/LOG.md, 2026-11-24)
+        return max(held + account.temp_size_in_bytes + slots, 4 * parameters + slots)
 
     def evaluate(self, batch):
         return self._evaluate(self._values, self._seeds, batch)

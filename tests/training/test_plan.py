@@ -4,6 +4,7 @@ from budgetbert import schedules
 from budgetbert.budget import Budget
 from budgetbert.command_line import InputError
 from budgetbert.training import plan as planning
+from budgetbert.training.calibration import Speed
 
 
 def choose(budget, tokens_per_second=1000.0, published=4096):
@@ -63,16 +64,8 @@ def test_too_few_steps_of_the_smallest_batch_are_refused_with_the_way_out():
         planning.refuse_hopeless(budget, "bert_large_24h", "text.txt", 1e9, 128, 150.0)
 
 
-def test_a_micro_batch_takes_about_a_second_and_is_a_power_of_two():
-    # 3.6 GFLOP per row of mini at 362 GFLOP/s: 100 rows a second
-    assert planning.micro_batch_rows(3.6e9, 362e9, 4096) == 64
-    assert planning.micro_batch_rows(240e9, 362e9, 4096) == 1
-    assert planning.micro_batch_rows(3.6e9, 36e9, 4096) == 8
-    assert planning.micro_batch_rows(3.6e9, 362e9, 24) == 16
-
-
 def test_a_validation_takes_at_most_half_a_percent_of_a_time_budget():
-    speed = planning.Speed(64, 1.0, 0.1, 0.5, 0.0, 5.0)
+    speed = Speed(64, 1.0, 0.1, 0.5, 0.0, 5.0)
     assert planning.validation_rows(5000, Budget.parse("1h"), speed) == 1024
     assert planning.validation_rows(5000, Budget.parse("400s"), speed) == 256
     assert planning.validation_rows(5000, Budget.parse("1s"), speed) == 64
