@@ -1,5 +1,6 @@
 """The loop in real runs of `tiny`: schedules, guards, marks, early ends, disks that fill."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -18,7 +19,7 @@ from budgetbert.budget import BudgetClock
 from budgetbert.command_line import TrainingError
 from budgetbert.training import job, loop, phase_job
 from budgetbert.training.run import Run
-from tests.training.runs import train
+from tests.training.runs import RECIPE, train
 
 
 def lines(directory, key):
@@ -258,8 +259,8 @@ def test_trouble_found_at_the_end_is_trouble_all_the_same(small_corpus, tmp_path
 
     monkeypatch.setattr(phase_job.Loader, "micro_batch", poisoned)
     monkeypatch.setattr("budgetbert.training.journal._STEPS", 1000)  # found only when the budget is spent
-    monkeypatch.setattr(loop, "_VALIDATIONS", 1)
-    assert train(small_corpus.directory, tmp_path, budget="64steps", checkpoint_every="20steps", marks="1")
+    recipe = dataclasses.replace(RECIPE, validate_at=())
+    assert train(small_corpus.directory, tmp_path, recipe, budget="64steps", checkpoint_every="20steps", marks="1")
     assert [line["incident"] for line in lines(tmp_path, "incident")] == ["rollback"]
     assert lines(tmp_path, "final")[0]["step"] == 64
     assert lines(tmp_path, "mark")[-1]["step"] == 64
