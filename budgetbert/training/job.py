@@ -18,10 +18,10 @@ from budgetbert.models.preprocessors import BertBudgetMaskedLMPreprocessor
 from budgetbert.models.presets import PRESETS
 from budgetbert.models.tokenizer import BertBudgetTokenizer
 from budgetbert.optimizers import exclude_from_weight_decay
-from budgetbert.training import checks, devices
+from budgetbert.training import checks
 from budgetbert.training import plan as planning
-from budgetbert.training.checkpoint import Checkpoints
 from budgetbert.training.display import Display, print_result
+from budgetbert.training.followers import SharedCheckpoints
 from budgetbert.training.guards import LossGuard
 from budgetbert.training.loggers import make_callbacks, parse_loggers
 from budgetbert.training.loop import Loop, Schedules
@@ -45,9 +45,9 @@ def flops_per_token(preset, vocabulary_size, sequence_length, predictions):
 class Job:
     """One run on its way from the plan to the saved model."""
 
-    def __init__(self, recipe, options, budget, preset, corpus, run, console, refusable):
+    def __init__(self, recipe, options, budget, preset, corpus, run, console, refusable, replicas):
         self.recipe, self.options, self.budget, self.corpus, self.run = recipe, options, budget, corpus, run
-        self.preset, self.console, self.refusable = preset, console, refusable
+        self.preset, self.console, self.refusable, self.replicas = preset, console, refusable, replicas
         self.vocabulary_size = checks.padded(len(corpus.vocabulary))
         self.mask_rate = schedules.parse_mask_rate(options.mask_rate)
         self.predictions = predictions_per_row(self.mask_rate.highest, corpus.sequence_length)
@@ -76,18 +76,18 @@ class Job:
         measured anew, for the batch, the validation and the precision of that plan.
 
         Args:
-            device: `Device`, or `None` if it is still to be measured.
+            device: `Device` that the first process measured, or `None` if it is still to be measured.
 
         Returns:
             Tuple of the `Plan` and the `Speed`, `None` if nothing had to be measured.
         """
         old = planning.read_plan(self.run)
-        if old and (old.device, old.backend) == (devices.device_name(), keras.backend.backend()):
+        if old and (old.device, old.backend) == (self.replicas.device_name(), keras.backend.backend()):
             self.build(old.precision)
             planning.print_plan(old, f"The plan of {self.run.directory}, going on", self.console)
             self.refuse_hopeless(old.tokens_per_second)
             return old, None
-        device = device or devices.Device.measure(old.precision if old else self.options.precision)
+        device = self.replicas.measure(old.precision if old else self.options.precision, device)
         self.refuse_hopeless(device.matmul_rate / self.flops_per_token)
         self.build(device.precision)
         if old:
@@ -146,16 +146,18 @@ class Job:
             mask_selection_rate=self.mask_rate(1.0),
             mask_selection_length=self.predictions_at(1.0),
         )
-        self.model = BertBudgetMaskedLM.from_preset(
-            self.preset,
-            load_weights=False,
-            preprocessor=preprocessor,
-            vocabulary_size=self.vocabulary_size,
-            dtype=precision,
-        )
-        self.optimizer = self.recipe.optimizer()
+        with self.replicas.scope():
+            self.model = BertBudgetMaskedLM.from_preset(
+                self.preset,
+                load_weights=False,
+                preprocessor=preprocessor,
+                vocabulary_size=self.vocabulary_size,
+                dtype=precision,
+            )
+            self.optimizer = self.recipe.optimizer()
         exclude_from_weight_decay(self.optimizer, self.model.trainable_variables)
-        self.update = make_update(self.model, self.optimizer, MaskedLanguageModeling(), self.recipe.clip_norm)
+        objective, clip_norm = MaskedLanguageModeling(), self.recipe.clip_norm
+        self.update = make_update(self.model, self.optimizer, objective, clip_norm, self.replicas)
         self.loader = self.training_loader(self.predictions)
 
     def training_loader(self, predictions):
@@ -180,17 +182,22 @@ class Job:
             kind=kind,
             labels=self.corpus.labels(split) if kind == "pairs" else None,
             first_epoch_in_order=self.corpus.order != "shuffled",
+            share=(self.replicas.processes.rank, self.replicas.processes.count),
         )
 
     def calibrate(self, micro_batch_size, batch_size, device):
-        """Measures the speed at a micro-batch size, or at one that suits the device and divides the batch."""
+        """Measures the speed at a micro-batch size, or at one that suits the devices and divides the batch."""
+        count = self.replicas.count
+        self.replicas.check_rows(batch_size, "a batch")
+        self.replicas.check_rows(micro_batch_size, "a micro-batch")
         if micro_batch_size is None:
             row = self.flops_per_token * self.corpus.sequence_length
-            limit = batch_size or self.recipe.batch_size
-            micro_batch_size = planning.micro_batch_rows(row, device.matmul_rate, limit)
+            limit = max(1, (batch_size or self.recipe.batch_size) // count)
+            micro_batch_size = count * planning.micro_batch_rows(row, device.matmul_rate / count, limit)
             while batch_size and batch_size % micro_batch_size:
-                micro_batch_size -= 1
-        return planning.calibrate(self.update, self.loader, self.held_out(), micro_batch_size)
+                micro_batch_size -= count
+        speed = planning.calibrate(self.update, self.loader, self.held_out(), micro_batch_size)
+        return planning.Speed(**self.replicas.processes.tell(dataclasses.asdict(speed)))
 
     def held_out(self):
         """Returns the `Loader` of the held-out rows, whose masks are always the same."""
@@ -232,6 +239,7 @@ class Job:
             precision=device.precision,
             precision_reason=device.precision_reason,
             device=device.name,
+            devices=self.replicas.count,
             backend=keras.backend.backend(),
             matmul_rate=device.matmul_rate,
             tokens_per_second=step_tokens / step_seconds,
@@ -249,7 +257,8 @@ class Job:
         directory, keep = self.run.path("checkpoints"), self.options.keep_checkpoints
         amount, unit = checkpoint_every
         regular = (lambda step: step % amount == 0) if unit == "steps" else (lambda step: True)
-        checkpoints = Checkpoints(directory, self.model, self.optimizer, keep, regular)
+        processes = self.replicas.processes
+        checkpoints = SharedCheckpoints(processes, directory, self.model, self.optimizer, keep, regular)
         state = checkpoints.restore()
         compiled = speed.compile_seconds if speed else 0.0
         guard = LossGuard()
@@ -264,7 +273,8 @@ class Job:
             state |= {"validated_tenth": -1, "verdict": None}
             progress = Progress()
             self.run.resume_log(None)
-        callbacks = make_callbacks(parse_loggers(self.options.loggers), self.run.directory, self.model)
+        loggers = parse_loggers(self.options.loggers) if processes.first else ()
+        callbacks = make_callbacks(loggers, self.run.directory, self.model)
         signals.defer()
         with Display(self.console) as display:
             loop = Loop(
@@ -272,7 +282,7 @@ class Job:
                 rows=lambda first, count: self.training_loader(count).read(first, plan.micro_batch_size),
                 validate=Validation(self.update, self.held_out(), plan.validation_rows, plan.micro_batch_size),
                 samples=Samples(self.update, self.corpus),
-                clock=BudgetClock(self.budget, progress.seconds + compiled),
+                clock=processes.clock(BudgetClock(self.budget, progress.seconds + compiled)),
                 plan=plan,
                 schedules=Schedules(
                     learning_rate=lambda x: self.options.learning_rate * self.recipe.schedule(x),
@@ -289,6 +299,7 @@ class Job:
                 callbacks=callbacks,
                 display=display,
                 signals=signals,
+                processes=processes,
                 progress=progress,
                 micro_batches=state["micro_batches"],
                 seconds=state["seconds"],
@@ -298,9 +309,11 @@ class Job:
                 verdict=state["verdict"],
                 compiled=speed is not None,
             )
+            if processes.first:
+                processes.last_acts.append(lambda why: self.save_what_can_be(loop, checkpoints, why))
             loop.report_corrupt()
             ended = loop()
-        if ended not in ("spent", "early_stop"):
+        if ended not in ("spent", "early_stop") and processes.first:
             write_report(self.run.directory)
         if ended == "diverged":
             raise TrainingError(
@@ -313,13 +326,21 @@ class Job:
                 f"is saved in {self.run.directory}: the same command goes on from there."
             )
             return None
+        if not processes.first:
+            return None
         return self.finish(loop, checkpoints.path(loop.progress.step))
+
+    def save_what_can_be(self, loop, checkpoints, why):
+        """Completes the checkpoint under way and the log, where the run ends because of another process."""
+        checkpoints.finish_writing()
+        self.run.log({"incident": "lost_process", "step": loop.progress.step, "message": why})
 
     def keep_mark(self, checkpoints, mark):
         """Saves the model as `marks/0.5.keras` and returns that path, relative to the run."""
-        os.makedirs(self.run.path("marks"), exist_ok=True)
         name = os.path.join("marks", f"{mark:g}.keras")
-        checkpoints.save_model(self.run.path(name))
+        if self.replicas.processes.first:
+            os.makedirs(self.run.path("marks"), exist_ok=True)
+            checkpoints.save_model(self.run.path(name))
         return name
 
     def finish(self, loop, checkpoint):

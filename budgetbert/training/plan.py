@@ -77,10 +77,11 @@ class Plan:
     epochs: float
     calibration_seconds: float
     compile_seconds: float
+    devices: int = 1  # as in plans from before there could be several; `device` names them all
 
     @property
     def mfu(self):
-        """Model FLOPs per second over the measured rate of the device's matrix products."""
+        """Model FLOPs per second over the measured rate of matrix products, of all devices."""
         return self.tokens_per_second * self.flops_per_token / self.matmul_rate
 
 
@@ -246,7 +247,8 @@ def print_plan(plan, title, console):
     ramp = f", reached after {plan.batch_ramp:.0%} of the budget" if plan.batch_ramp else ""
     constant = plan.mask_rate.replace(".", "").isdecimal()
     predictions = plan.predictions_per_row if constant else f"at most {plan.predictions_per_row} ({plan.mask_rate})"
-    share = f"{plan.mfu:.0%} of its {plan.matmul_rate / 1e9:,.0f} GFLOP/s of matrix products"
+    whose = "their" if plan.devices > 1 else "its"
+    share = f"{plan.mfu:.0%} of {whose} {plan.matmul_rate / 1e9:,.0f} GFLOP/s of matrix products"
     for row in (
         ("device", f"{plan.device}, {plan.backend}"),
         ("precision", f"{plan.precision} ({plan.precision_reason})"),

@@ -53,9 +53,9 @@ def test_the_surface_is_what_stands_so_far():
     )
     printed = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert json.loads(printed.stdout.replace("'", '"')) == [
-        *("batch_ramp", "batch_size", "budget", "checkpoint_every", "corpus", "demo", "early_stop", "keep_checkpoints"),
-        *("learning_rate", "loggers", "marks", "mask_rate", "micro_batch_size", "output_dir", "plan_only", "precision"),
-        *("preset", "price_per_hour", "seed", "stop_at"),
+        *("batch_ramp", "batch_size", "budget", "checkpoint_every", "corpus", "demo", "devices", "early_stop"),
+        *("keep_checkpoints", "learning_rate", "loggers", "marks", "mask_rate", "micro_batch_size", "output_dir"),
+        *("plan_only", "precision", "preset", "price_per_hour", "seed", "stop_at"),
     ]
 
 

@@ -1,10 +1,13 @@
 """A small run of the academic recipe, for the tests of everything that a run does."""
 
+import dataclasses
 import types
+from unittest import mock
 
 import keras
 
 from budgetbert import schedules
+from budgetbert.models.presets import PRESETS
 from budgetbert.training.pretrain import Recipe, pretrain
 
 RECIPE = Recipe(
@@ -22,7 +25,7 @@ RECIPE = Recipe(
 )
 
 
-def train(corpus, output_dir, **flags):
+def train(corpus, output_dir, recipe=RECIPE, **flags):
     """Runs `pretrain` with the flags' defaults, `tiny` in float32 and 12 steps of 8 rows unless told otherwise."""
     values = {
         "corpus": str(corpus),
@@ -36,6 +39,7 @@ def train(corpus, output_dir, **flags):
         "batch_ramp": 0.0,
         "precision": "float32",
         "seed": 0,
+        "devices": "auto",
         "checkpoint_every": "3steps",
         "keep_checkpoints": 3,
         "marks": None,
@@ -46,4 +50,13 @@ def train(corpus, output_dir, **flags):
         "plan_only": False,
         "demo": False,
     }
-    return pretrain(RECIPE, types.SimpleNamespace(**{**values, **flags}))
+    return pretrain(recipe, types.SimpleNamespace(**{**values, **flags}))
+
+
+def train_clipped(corpus, output_dir, **flags):
+    """As `train`, without dropout, which depends on the number of devices, and clipped to a norm that matters."""
+    recipe = dataclasses.replace(RECIPE, clip_norm=0.5)
+    backbone = {**PRESETS["tiny_24h"]["backbone"], "dropout": 0.0}
+    preset = {**PRESETS["tiny_24h"], "backbone": backbone}
+    with mock.patch.dict(PRESETS, tiny_24h=preset):
+        return train(corpus, output_dir, recipe=recipe, **flags)
