@@ -3,15 +3,23 @@
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
-import time
+from unittest import mock
 
 import keras
 import numpy as np
 
+from budgetbert import command_line
+from budgetbert.batches import stack
+from budgetbert.training.display import Display
+from budgetbert.training.objectives import MaskedLanguageModeling
+from budgetbert.training.replicas import open_replicas
+from budgetbert.training.update import make_update
 from tests.training.runs import train_clipped
+from tests.training.test_loss_scaling import model_without_attention
 
 ROOT = pathlib.Path(__file__).parents[2]
 PATIENCE = 300  # seconds; only a run that hangs takes so long, also on a busy machine
@@ -24,29 +32,22 @@ class Runs:
         corpus: path of a prepared corpus.
         directory: path, of the run.
         processes: int.
-        devices: int. Of each process, logical ones.
+        devices: int. Logical ones of the first process, if it is alone.
+        trouble: tuple of a step and the name of a signal, which the last process sends to itself when it has come
+            there.
         flags: see `tests.training.runs.train`.
     """
 
-    def __init__(self, corpus, directory, processes=1, devices=1, **flags):
-        self.directory = pathlib.Path(directory)
-        code = "import sys; from tests.training.several import main; main(*sys.argv[1:])"
-        told = json.dumps({"corpus": str(corpus), "output_dir": str(directory), **flags})
+    def __init__(self, corpus, directory, processes=1, devices=1, trouble=None, **flags):
+        told = {"corpus": str(corpus), "output_dir": str(directory), **flags}
         ports = free_ports(processes)
-        self._processes, self._outputs = [], []
-        for rank in range(processes):
-            path = self.directory.with_name(f"{self.directory.name}.output-{rank}-{time.monotonic_ns()}")
-            self._outputs.append(path)
+        directory.parent.mkdir(exist_ok=True)
+        self._outputs = [directory.with_name(f"{directory.name}.output-{rank}") for rank in range(processes)]
+        self._processes = []
+        for rank, path in enumerate(self._outputs):
+            arguments = (told, devices, trouble if rank == processes - 1 else None)
             with open(path, "w", encoding="utf-8") as output:
-                self._processes.append(
-                    subprocess.Popen(
-                        [sys.executable, "-c", code, told, str(devices)],
-                        env={**os.environ, **place(rank, ports), "PYTHONPATH": os.pathsep.join(sys.path)},
-                        cwd=ROOT,
-                        stdout=output,
-                        stderr=subprocess.STDOUT,
-                    )
-                )
+                self._processes.append(start("train_here", arguments, output, place(rank, ports)))
 
     def __enter__(self):
         return self
@@ -64,21 +65,17 @@ class Runs:
         """Returns what a process has printed, as str."""
         return self._outputs[rank].read_text(encoding="utf-8")
 
-    def wait_for_step(self, step):
-        """Returns when the log has reached a step."""
-        log, deadline = self.directory / "log.jsonl", time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-            if any(json.loads(line).get("step", 0) >= step for line in lines if line.endswith("}")):
-                return
-            if any(process.poll() is not None for process in self._processes):
-                break
-            time.sleep(0.1)
-        raise AssertionError(f"never came to step {step}: " + "\n".join(map(self.output, range(len(self._processes)))))
 
-    def send(self, rank, signal):
-        """Sends a signal to a process."""
-        self._processes[rank].send_signal(signal)
+def start(name, arguments, output, environment):
+    """Starts a function of this module in a Python of its own, with arguments that JSON can hold."""
+    code = f"import json, sys; from tests.training import several; several.{name}(*json.loads(sys.argv[1]))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, json.dumps(arguments)],
+        env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        cwd=ROOT,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def run(corpus, directory, **arguments):
@@ -124,18 +121,65 @@ def place(rank, ports):
     return {**dict(zip(names, values, strict=True)), "MASTER_PORT": str(ports[0]), "OMP_NUM_THREADS": "1"}
 
 
-def main(told, devices):
-    """What each of the processes does."""
-    from budgetbert import command_line
-
-    if int(devices) > 1 and keras.backend.backend() == "jax":
+def make_logical_devices(count):
+    """Splits the processor in several devices, before the backend has looked at it."""
+    if count > 1 and keras.backend.backend() == "jax":
         import jax
 
-        jax.config.update("jax_num_cpu_devices", int(devices))
-    if int(devices) > 1 and keras.backend.backend() == "tensorflow":
+        jax.config.update("jax_num_cpu_devices", count)
+    if count > 1 and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        logical = [tf.config.LogicalDeviceConfiguration()] * int(devices)
+        logical = [tf.config.LogicalDeviceConfiguration()] * count
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], logical)
+
+
+def train_here(told, devices, trouble):
+    """What each process of `Runs` does."""
+    display = Display.__call__
+
+    def meet_trouble(self, line, fraction):
+        display(self, line, fraction)
+        if trouble and line["step"] == trouble[0]:
+            os.kill(os.getpid(), getattr(signal, trouble[1]))
+
+    make_logical_devices(devices)
     sys.argv = ["recipe"]
-    command_line.run(lambda: train_clipped(**json.loads(told)))
+    with mock.patch.object(Display, "__call__", meet_trouble):
+        command_line.run(lambda: train_clipped(**told))
+
+
+def overflow_here():
+    """Prints, as JSON, what steps do whose gradients are infinite in no row, in the first, in the last, and in none.
+
+    So on the first and on the second of two devices.
+    """
+    make_logical_devices(2)
+    generator = np.random.default_rng(0)
+    batch = {
+        "token_ids": generator.integers(5, 256, (8, 32)).astype("int32"),
+        "mask_positions": np.stack([generator.permutation(32)[:5] for _ in range(8)]).astype("int32"),
+        "labels": generator.integers(5, 256, (8, 5)).astype("int32"),
+        "weights": np.ones((8, 5), "float32"),
+    }
+    first, last = ({**batch, "weights": batch["weights"].copy()} for _ in range(2))
+    first["weights"][0] = last["weights"][-1] = np.inf
+    with open_replicas("2") as replicas:
+        with replicas.scope():
+            model = model_without_attention("mixed_float16")
+            optimizer = keras.optimizers.AdamW()
+        update = make_update(model, optimizer, MaskedLanguageModeling(), 1.0, replicas)
+        seen = []
+        for step in (batch, first, last, batch):
+            update.accumulate(stack([step], 2), 1, len(seen))
+            scalars = update.apply(1e-3)
+            update.synchronize()
+            seen.append(
+                {
+                    "finite": bool(np.isfinite(keras.ops.convert_to_numpy(scalars["gradient_norm"]))),
+                    "scale": update.scale_state["scale"],
+                    "iterations": int(keras.ops.convert_to_numpy(optimizer.iterations)),
+                    "weights": float(sum(np.abs(weight).sum(dtype="float64") for weight in model.get_weights())),
+                }
+            )
+    print(json.dumps(seen))
