@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib
+import signal
 import threading
 
 import keras
@@ -87,11 +88,13 @@ def open_replicas(text):
     timer = threading.Timer(PATIENCE, end_process, (1, why))
     timer.daemon = True
     timer.start()
+    signal.alarm(PATIENCE + 30)  # TensorFlow waits with Python held, so that no thread can end it
     wanted = wanted and wanted // place.count
     module.connect(place, wanted)
     replicas = module.Replicas(_choose(wanted, module.local_devices(), "of which each process has"), place)
     processes = LinkedProcesses(place, replicas.broadcast)
     timer.cancel()
+    signal.alarm(0)
     replicas.processes = processes
     with processes:
         yield replicas

@@ -14,9 +14,7 @@ _EVERYWHERE, _SPLIT, _ROWS = PartitionSpec(), PartitionSpec(_AXIS), PartitionSpe
 
 def connect(place, wanted):
     """Brings the processes together; `wanted` devices are chosen among all by `Replicas`."""
-    # it would take SIGTERM for itself, and an end of the others is the business of `LinkedProcesses`
-    jax.config.update("jax_enable_preemption_service", False)
-    jax.config.update("jax_enable_recoverability", True)
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM for itself
     jax.distributed.initialize(
         f"{place.host}:{place.port}",
         place.count,
