@@ -49,12 +49,17 @@ def run(main, arguments=False):
 def start_keras():
     """Chooses the backend, unless KERAS_BACKEND is set, and imports Keras.
 
-    JAX where JAX sees a GPU, else TensorFlow, else what is installed.
+    JAX where JAX sees a GPU, else TensorFlow, else what is installed; of several processes, what their variables are
+    for.
 
     Raises:
-        InputError: if KERAS_BACKEND is none of ours, or not installed.
+        InputError: if KERAS_BACKEND is none of ours, or not installed, or has to be set.
     """
+    from budgetbert import launch  # which raises this module's errors
+
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "KERAS_BACKEND" not in os.environ and (backend := launch.announced_backend()):
+        os.environ["KERAS_BACKEND"] = backend
     installed = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
     if "KERAS_BACKEND" not in os.environ and installed:
         os.environ["KERAS_BACKEND"] = "jax" if "jax" in installed and _jax_sees_gpu() else installed[0]

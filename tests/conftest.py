@@ -22,6 +22,7 @@ _PLACES = ("in the garden", "near the river", "at home", "under the bridge", "on
 _WITHOUT_BACKEND = (
     *("corpus/", "batches/", "recipes/test_prepare_corpus", "tools/", "training/test_plan", "training/test_run"),
     *("training/test_guards", "training/test_record", "training/test_report", "training/test_loggers"),
+    *("training/test_processes", "test_launch"),
     *("training/test_outlook", "training/test_reference"),
     *("test_budget", "test_schedules", "test_normalization", "models/test_tokenizer_agreement"),
 )

@@ -22,9 +22,21 @@ class Loader:
         labels: what gives the next-sentence label of each row as `rows` gives the row, or `None` (default).
         first_epoch_in_order: bool. Whether the first epoch is not permuted, as the rows are stored sorted. Defaults to
             `False`.
+        share: tuple of two int, (i, n): of each micro-batch only the i-th of n equal shares is read, where n processes
+            have one each. Defaults to `(0, 1)`.
     """
 
-    def __init__(self, rows, masking, seed, shuffle=True, kind="packed", labels=None, first_epoch_in_order=False):
+    def __init__(
+        self,
+        rows,
+        masking,
+        seed,
+        shuffle=True,
+        kind="packed",
+        labels=None,
+        first_epoch_in_order=False,
+        share=(0, 1),
+    ):
         self._rows = rows
         self._uses_in_order = len(rows) if first_epoch_in_order else 0
         self._kind = kind
@@ -32,9 +44,17 @@ class Loader:
         self._masking = masking
         order = grain.MapDataset.range(len(rows))
         self._order = order.shuffle(seed=seed % 2**32) if shuffle else order
+        self._share, self._shares = share
+
+    def share_of(self, count):
+        """Returns which of the `count` rows of a micro-batch are read here, as a `range`."""
+        rows = count // self._shares
+        return range(self._share * rows, (self._share + 1) * rows)
 
     def micro_batch(self, first_use, count):
-        """Returns the masked rows of uses `first_use` to `first_use + count - 1`, counted from the run's start.
+        """Returns the masked rows of uses `first_use` to `first_use + count - 1`, or this process's share of them.
+
+        Uses are counted from the run's start.
 
         Row use u is row u modulo the corpus's rows of the order of epoch u divided by them.
 
@@ -42,10 +62,11 @@ class Loader:
             Dict of arrays, see `Masking.__call__` and `row_inputs`; with labels also `next_sentence_labels`, int32
             (count,).
         """
-        uses = range(first_use, first_use + count)
+        share = self.share_of(count)
+        uses = range(first_use + share.start, first_use + share.stop)
         indices = np.array([use if use < self._uses_in_order else self._order[use] for use in uses], np.int64)
         rows = self._rows[indices]
-        batch = self._masking(rows, first_use) | row_inputs(rows, self._kind, self._masking.special_ids)
+        batch = self._masking(rows, uses.start) | row_inputs(rows, self._kind, self._masking.special_ids)
         if self._labels is not None:
             batch["next_sentence_labels"] = np.asarray(self._labels[indices], np.int32)
         return batch

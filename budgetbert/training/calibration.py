@@ -51,6 +51,11 @@ class Speed:
         """Seconds of one optimizer step of `batch_size` rows."""
         return batch_size / self.micro_batch_size * self.micro_batch_seconds + self.apply_seconds
 
+    @classmethod
+    def from_dict(cls, values):
+        """Returns the `Speed` whose fields JSON held."""
+        return cls(**{**values, "trials": tuple(Trial(**trial) for trial in values["trials"])})
+
     @property
     def memory(self):
         """Tuple of the bytes held at the peak and where that is from, as in the `Trial` of this micro-batch."""
@@ -86,12 +91,21 @@ class Sizes:
         largest: int. Rows up to which to double.
         batch_size: int or `None`. Rows that the micro-batch has to divide. Defaults to `None`.
         asked_for: bool. Whether `--micro_batch_size` says so: then nothing else is tried. Defaults to `False`.
+        step: int. Devices that share the rows evenly. Defaults to 1.
     """
 
     first: int
     largest: int
     batch_size: int | None = None
     asked_for: bool = False
+    step: int = 1
+
+    def times(self, count):
+        """Returns the sizes of so many devices together."""
+        batch_size = self.batch_size and count * self.batch_size
+        return dataclasses.replace(
+            self, first=count * self.first, largest=count * self.largest, step=count, batch_size=batch_size
+        )
 
     def below(self, rows, error):
         """Returns the sizes to try after `rows` did not fit; at most half as many rows.
@@ -120,7 +134,7 @@ class Sizes:
         return 2 * rows if 2 * rows <= self.largest and self._divides(2 * rows) else None
 
     def _divides(self, rows):
-        return not self.batch_size or self.batch_size % rows == 0
+        return rows % self.step == 0 and (not self.batch_size or self.batch_size % rows == 0)
 
 
 def is_out_of_memory(error):
@@ -192,7 +206,7 @@ def search(attempt, sizes, seconds=_SEARCH_SECONDS, now=time.monotonic):
     return best, trials
 
 
-def calibrate(update, loader, held_out, sizes, least_seconds=2.0):
+def calibrate(update, loader, held_out, sizes, least_seconds=2.0, tell=lambda value: value):
     """Measures the speed of the compiled functions; weights and optimizer are afterwards as before.
 
     Args:
@@ -201,6 +215,8 @@ def calibrate(update, loader, held_out, sizes, least_seconds=2.0):
         held_out: `Loader` of the validation rows, which have slots of their own.
         sizes: `Sizes`.
         least_seconds: float. How long to repeat a micro-batch, at least 3 times. Defaults to 2.
+        tell: function that returns what the first of several processes gave it, see `Processes`. Accumulating needs no
+            other process, so that each may find what suits it; the rest is in step.
 
     Returns:
         `Speed`.
@@ -215,7 +231,8 @@ def calibrate(update, loader, held_out, sizes, least_seconds=2.0):
 
     while True:
         best, trials = search(attempt, sizes)
-        tried += trials
+        best = Trial(**tell(dataclasses.asdict(best)))
+        tried += trials if best in trials else [*trials, best]
         try:
             apply, validation = _recovering(update, lambda rows=best.rows: _time_rest(update, loader, held_out, rows))
             break

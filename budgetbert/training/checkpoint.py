@@ -82,12 +82,13 @@ class Checkpoints:
         if failed := self._finish():
             raise InputError(f"{failed[0]}: mend that, and the same command goes on after the checkpoint before.")
 
-    def _finish_writing(self):
+    def finish_writing(self):
+        """Returns when no checkpoint is being written any more, whether it could be or not."""
         if self._thread:
             self._thread.join()
 
     def _finish(self):
-        self._finish_writing()
+        self.finish_writing()
         error, self._thread, self._error = self._error, None, None
         return [f"a checkpoint could not be written to {self._directory} ({error})"] if error else []
 
@@ -166,12 +167,7 @@ class Checkpoints:
                 shutil.rmtree(aside, ignore_errors=True)  # the step may have been corrupt once before
                 os.replace(path, aside)
                 continue
-            with warnings.catch_warnings():
-                # the optimizer that KerasHub compiles every task with, which nobody uses: in float16 it has a scale
-                warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
-                self._model.load_weights(os.path.join(path, "model.keras"))
-            with np.load(os.path.join(path, "optimizer.npz")) as variables:
-                self._optimizer.load_own_variables(variables)
+            self._load(path)
             for later in self._steps() if before is not None else ():
                 if later > step:
                     shutil.rmtree(self.path(later))
@@ -180,13 +176,21 @@ class Checkpoints:
             raise InputError(f"all checkpoints in {self._directory} are corrupt: start anew in another --output_dir.")
         return None
 
+    def _load(self, path):
+        with warnings.catch_warnings():
+            # the optimizer that KerasHub compiles every task with, which nobody uses: in float16 it has a scale
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+            self._model.load_weights(os.path.join(path, "model.keras"))
+        with np.load(os.path.join(path, "optimizer.npz")) as variables:
+            self._optimizer.load_own_variables(variables)
+
     def save_model(self, path):
         """Writes the model alone as a `.keras` file.
 
         Raises:
             OSError: if it cannot be written.
         """
-        self._finish_writing()
+        self.finish_writing()
         self._take_copy()
         with replacing(path) as temporary:
             self._copy.save(temporary)

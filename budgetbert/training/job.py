@@ -15,10 +15,10 @@ from budgetbert.models.masked_lm import BertBudgetMaskedLM
 from budgetbert.models.preprocessors import BertBudgetMaskedLMPreprocessor
 from budgetbert.models.tokenizer import BertBudgetTokenizer
 from budgetbert.optimizers import exclude_from_weight_decay
-from budgetbert.training import checks, devices, outlook
+from budgetbert.training import checks, outlook
 from budgetbert.training import plan as planning
-from budgetbert.training.checkpoint import Checkpoints
 from budgetbert.training.display import Display, print_result
+from budgetbert.training.followers import SharedCheckpoints
 from budgetbert.training.guards import LossGuard
 from budgetbert.training.loggers import make_callbacks, parse_loggers
 from budgetbert.training.loop import Loop
@@ -44,13 +44,14 @@ class Job:
         run: `Run`.
         console: `rich.console.Console`.
         refusable: bool. Whether a run that would learn nothing is refused.
+        replicas: `Replicas`.
     """
 
-    def __init__(self, recipe, options, budget, preset, corpora, run, console, refusable):
+    def __init__(self, recipe, options, budget, preset, corpora, run, console, refusable, replicas):
         self.recipe, self.options, self.budget, self.run = recipe, options, budget, run
-        self.preset, self.console, self.refusable = preset, console, refusable
+        self.preset, self.console, self.refusable, self.replicas = preset, console, refusable, replicas
         self.phases = [
-            PhaseJob(recipe, phase, options, share, preset, corpus)
+            PhaseJob(recipe, phase, options, share, preset, corpus, replicas)
             for phase, share, corpus in zip(recipe.phases, split_budget(budget, recipe), corpora, strict=True)
         ]
 
@@ -61,18 +62,18 @@ class Job:
         measured anew, for the batch, the validation and the precision of that plan.
 
         Args:
-            device: `Device`, or `None` if it is still to be measured.
+            device: `Device` that the first process measured, or `None` if it is still to be measured.
 
         Returns:
             Tuple of the `Plan` and the list of the `Speed` of each phase, `None` if nothing had to be measured.
         """
         old = planning.read_plan(self.run)
-        if old and (old.device, old.backend) == (devices.device_name(), keras.backend.backend()):
+        if old and (old.device, old.backend) == (self.replicas.device_name(), keras.backend.backend()):
             self.build(old.precision)
             old = self.promise(old, f"The plan of {self.run.directory}, calibrated before", save=not self.run.started)
             self.refuse_hopeless(old.tokens_per_second)
             return old, None
-        device = device or devices.Device.measure(old.precision if old else self.options.precision)
+        device = self.replicas.measure(old.precision if old else self.options.precision, device)
         self.refuse_hopeless(device.matmul_rate / self.phases[0].flops_per_token)
         self.build(device.precision)
         if old:
@@ -114,8 +115,9 @@ class Job:
         if save:
             self.run.write_json("plan.json", dataclasses.asdict(plan))
         picture = self.run.path("plan.png")
-        schedules = [phase.schedules(part, *bounds) for phase, part, bounds in self.shares(plan)]
-        draw_plan(schedules, [end for _, _, (_, end) in self.shares(plan)], picture)
+        if self.replicas.processes.first:
+            schedules = [phase.schedules(part, *bounds) for phase, part, bounds in self.shares(plan)]
+            draw_plan(schedules, [end for _, _, (_, end) in self.shares(plan)], picture)
         warnings = outlook.warnings(plan, self.preset, self.budget, self.options.demo)
         print_plan(plan, title, self.recipe.validate_at, picture, warnings, self.console)
         return plan
@@ -185,18 +187,19 @@ class Job:
             mask_selection_rate=last.mask_rate(1.0),
             mask_selection_length=last.predictions_at(1.0),
         )
-        self.model = BertBudgetMaskedLM.from_preset(
-            self.preset,
-            load_weights=False,
-            preprocessor=preprocessor,
-            vocabulary_size=last.vocabulary_size,
-            dtype=precision,
-            next_sentence=self.recipe.objective == "mlm_nsp",
-        )
-        self.optimizer = self.recipe.optimizer()
+        with self.replicas.scope():
+            self.model = BertBudgetMaskedLM.from_preset(
+                self.preset,
+                load_weights=False,
+                preprocessor=preprocessor,
+                vocabulary_size=last.vocabulary_size,
+                dtype=precision,
+                next_sentence=self.recipe.objective == "mlm_nsp",
+            )
+            self.optimizer = self.recipe.optimizer()
         exclude_from_weight_decay(self.optimizer, self.model.trainable_variables)
         objective = OBJECTIVES[self.recipe.objective](dropout=self.recipe.dropout)
-        self.update = make_update(self.model, self.optimizer, objective, self.recipe.clip_norm)
+        self.update = make_update(self.model, self.optimizer, objective, self.recipe.clip_norm, self.replicas)
         for phase in self.phases:
             phase.attach(self.update)
 
@@ -215,7 +218,8 @@ class Job:
         directory, keep = self.run.path("checkpoints"), self.options.keep_checkpoints
         amount, unit = checkpoint_every
         regular = (lambda step: step % amount == 0) if unit == "steps" else (lambda step: True)
-        checkpoints = Checkpoints(directory, self.model, self.optimizer, keep, regular)
+        processes = self.replicas.processes
+        checkpoints = SharedCheckpoints(processes, directory, self.model, self.optimizer, keep, regular)
         state = checkpoints.restore()
         compiled = sum(speed.compile_seconds for speed in speeds or ())
         guard = LossGuard()
@@ -230,13 +234,14 @@ class Job:
             state |= {"phase": 0, "passed": -1, "verdict": None}
             progress = Progress(phase_rows=(0,) * len(self.phases))
             self.run.resume_log(None)
-        callbacks = make_callbacks(parse_loggers(self.options.loggers), self.run.directory, self.model)
+        loggers = parse_loggers(self.options.loggers) if processes.first else ()
+        callbacks = make_callbacks(loggers, self.run.directory, self.model)
         signals.defer()
         with Display(self.console) as display:
             loop = Loop(
                 update=self.update,
                 stages=self.stages(plan),
-                clock=BudgetClock(self.budget, progress.seconds + compiled),
+                clock=processes.clock(BudgetClock(self.budget, progress.seconds + compiled)),
                 stops=stops,
                 validate_at=self.recipe.validate_at,
                 run=self.run,
@@ -246,6 +251,7 @@ class Job:
                 callbacks=callbacks,
                 display=display,
                 signals=signals,
+                processes=processes,
                 progress=progress,
                 micro_batches=state["micro_batches"],
                 seconds=state["seconds"],
@@ -256,9 +262,11 @@ class Job:
                 verdict=state["verdict"],
                 compiled=speeds is not None,
             )
+            if processes.first:
+                processes.last_acts.append(lambda why: self.save_what_can_be(loop, checkpoints, why))
             loop.report_corrupt()
             ended = loop()
-        if ended not in ("spent", "early_stop"):
+        if ended not in ("spent", "early_stop") and processes.first:
             write_report(self.run.directory)
         if ended == "diverged":
             raise TrainingError(
@@ -271,13 +279,21 @@ class Job:
                 f"is saved in {self.run.directory}: the same command goes on from there."
             )
             return None
+        if not processes.first:
+            return None
         return self.finish(loop, checkpoints.path(loop.progress.step))
+
+    def save_what_can_be(self, loop, checkpoints, why):
+        """Completes the checkpoint under way and the log, where the run ends because of another process."""
+        checkpoints.finish_writing()
+        self.run.log({"incident": "lost_process", "step": loop.progress.step, "message": why})
 
     def keep_mark(self, checkpoints, mark):
         """Saves the model as `marks/0.5.keras` and returns that path, relative to the run."""
-        os.makedirs(self.run.path("marks"), exist_ok=True)
         name = os.path.join("marks", f"{mark:g}.keras")
-        checkpoints.save_model(self.run.path(name))
+        if self.replicas.processes.first:
+            os.makedirs(self.run.path("marks"), exist_ok=True)
+            checkpoints.save_model(self.run.path(name))
         return name
 
     def losses_by_phase(self, validations):

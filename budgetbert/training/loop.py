@@ -14,6 +14,7 @@ from budgetbert.training.calibration import CALL_CAPACITY
 from budgetbert.training.devices import peak_memory
 from budgetbert.training.guards import ROLLBACKS, LossGuard
 from budgetbert.training.journal import Journal
+from budgetbert.training.processes import Processes
 from budgetbert.training.record import KINDS, read_record
 from budgetbert.training.stages import Stops
 
@@ -36,6 +37,8 @@ class Loop:
             validation line at `on_test_end`.
         display: function of a log line and the spent fraction, for people.
         signals: `Signals`, deferred.
+        processes: `Processes`. What the first of them decides holds for all; the others run the same loop. Defaults to
+            this process alone.
         progress: `Progress` of earlier processes of this run.
         micro_batches: int. Micro-batches that they used; dropout is a function of it.
         seconds: dict of the seconds spent so far by kind.
@@ -59,6 +62,7 @@ class Loop:
     callbacks: object
     display: Callable
     signals: object
+    processes: Processes = dataclasses.field(default_factory=Processes)
     progress: Progress = dataclasses.field(default_factory=Progress)
     micro_batches: int = 0
     seconds: dict = dataclasses.field(default_factory=dict)
@@ -81,7 +85,7 @@ class Loop:
         self._journal = Journal(self.plan.matmul_rate)
         self._journal.open(self.progress, self.seconds)
         self._ticket = None
-        self._validated = {line["step"] for line in read_record(self.run.directory).validation}
+        self._validated = set(self.processes.tell(self._validated_steps()))
         self._reserve()
         self._marks = sorted(mark for mark in self.stops.marks if mark > self._spent())
         self._saved_at = time.monotonic()
@@ -108,16 +112,26 @@ class Loop:
         while not (ended := self._ended()):
             if self._next_phase() or not self._step():
                 continue
-            if self._journal.due:
+            if self.processes.tell(self._journal.due):
                 self._log()
             self._pass_marks()
             if self.passed < self._passed() <= len(self.validate_at):
                 self._validate()
-            amount, unit = self.checkpoint_every
-            # by the number of the step, so that an interrupted run saves at the same steps as an undisturbed one
-            if self.progress.step % amount == 0 if unit == "steps" else time.monotonic() - self._saved_at >= amount:
+            if self.processes.tell(self._save_is_due()):
                 self._save()
         return ended
+
+    def _save_is_due(self):
+        amount, unit = self.checkpoint_every
+        if unit == "steps":  # by their number, so that an interrupted run saves at the same ones as an undisturbed one
+            return self.progress.step % amount == 0
+        return time.monotonic() - self._saved_at >= amount
+
+    def _validated_steps(self):
+        return [line["step"] for line in read_record(self.run.directory).validation] if self.processes.first else []
+
+    def _signal(self):
+        return self.processes.signal(self.signals.name)
 
     def _enter(self, phase):
         """Takes over what belongs to a phase."""
@@ -148,8 +162,8 @@ class Loop:
         return self.clock.fraction(self.progress)
 
     def _ended(self):
-        if self.verdict or self.signals.name:
-            return self.verdict or self.signals.name
+        if ended := self.verdict or self._signal():
+            return ended
         spent = self._spent()
         return "spent" if spent >= 1 else "stop_at" if spent >= self.stops.at else None
 
@@ -220,6 +234,7 @@ class Loop:
                 break
         if steps:
             line = {**self.position(), **self._journal.line(steps, self.seconds), "memory": peak_memory()}
+            line["padding"] = self.processes.total(line["padding"])
             self.run.log(line)
             self.callbacks.on_train_batch_end(self.progress.step, line)
             self.display(line, self._spent())
@@ -264,7 +279,7 @@ class Loop:
             self.passed = self._passed()
             return
         start = time.monotonic()
-        result = self.validate(lambda: self.signals.name)
+        result = self.validate(self._signal)
         self._took("validation", start, "validation")
         if result is None:
             return
@@ -337,6 +352,7 @@ class Loop:
 
         The longest of each so far, since other users of the machine make them vary by a factor of 2.
         """
+        seconds = self.processes.tell(seconds)
         if kind:
             self.durations[kind] = max(seconds, self.durations.get(kind, 0.0))
         call = self.plan.micro_batches_per_call * self.plan.micro_batch_size * self.plan.sequence_length

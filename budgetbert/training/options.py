@@ -31,6 +31,7 @@ def define_flags(*, preset, budget, learning_rate, mask_rate, batch_ramp=0.0, ma
     precisions = ["auto", "float32", "mixed_bfloat16", "mixed_float16"]
     flags.DEFINE_enum("precision", "auto", precisions, "What to compute in.")
     flags.DEFINE_integer("seed", 0, "Of weights, order, masks and dropout.", 0, 2**32 - 1)
+    flags.DEFINE_string("devices", "auto", "How many share a batch, those of all processes together; auto: all.")
     flags.DEFINE_string("checkpoint_every", "10m", "A time or steps, as 20steps.")
     flags.DEFINE_integer("keep_checkpoints", 3, "How many of the newest stay.", 1)
     flags.DEFINE_string("marks", marks, "Shares of the budget at which the model is kept for good, as 0.5,0.75.")

@@ -40,15 +40,16 @@ class PhaseJob:
         budget: `Budget` of the phase.
         preset: str.
         corpus: `PreparedCorpus` of the phase.
+        replicas: `Replicas`.
 
     Attributes:
         update: `Update` of the run, once it is built.
         loader: `Loader` of the training rows, once it is built.
     """
 
-    def __init__(self, recipe, phase, options, budget, preset, corpus):
+    def __init__(self, recipe, phase, options, budget, preset, corpus, replicas):
         self.recipe, self.phase, self.options = recipe, phase, options
-        self.budget, self.preset, self.corpus = budget, preset, corpus
+        self.budget, self.preset, self.corpus, self.replicas = budget, preset, corpus, replicas
         self.vocabulary_size = checks.padded(len(corpus.vocabulary))
         self.mask_rate = schedules.parse_mask_rate(options.mask_rate)
         self.predictions = predictions_per_row(self.mask_rate.highest, corpus.sequence_length)
@@ -125,23 +126,32 @@ class PhaseJob:
             kind=kind,
             labels=self.corpus.labels(split) if kind == "pairs" else None,
             first_epoch_in_order=self.corpus.order != "shuffled",
+            share=(self.replicas.processes.rank, self.replicas.processes.count),
         )
 
     def calibrate(self, micro_batch_size, batch_size, device):
-        """Measures the speed at a micro-batch size, or at the best that suits the device and divides the batch."""
+        """Measures the speed at a micro-batch size, or at the best that suits the devices and divides the batch."""
+        replicas = self.replicas
+        replicas.check_rows(batch_size, "a batch")
+        replicas.check_rows(micro_batch_size, "a micro-batch")
         if micro_batch_size:
             asked_for = bool(self.options.micro_batch_size)
             sizes = calibration.Sizes(micro_batch_size, micro_batch_size, batch_size, asked_for)
         else:
-            limit, available = batch_size or self.phase.batch_size, memory.available()
+            # of one device, in rows; the processes may have different memories left, and must try the same sizes
+            limit, available = (batch_size or self.phase.batch_size) // replicas.count, memory.available()
             if available and not devices.is_accelerated():
-                limit = min(limit, memory.most_rows(self.update, *self.row_shape, available))
+                limit = min(limit, memory.most_rows(self.update, *self.row_shape, available / replicas.count))
             if self.options.batch_ramp and devices.is_accelerated():
-                limit = max(1, limit // 16)  # the ramp goes in micro-batches, Cramming's in 16
+                limit //= 16  # the ramp goes in micro-batches, Cramming's in 16
+            limit = replicas.processes.tell(max(1, limit))
             length = self.corpus.sequence_length
-            row_flops = self.flops_per_token * length
-            sizes = calibration.choose_sizes(row_flops, device.matmul_rate, limit, length, batch_size)
-        return calibration.calibrate(self.update, self.loader, self.held_out(), sizes)
+            row_flops, rate = self.flops_per_token * length, device.matmul_rate / replicas.count
+            share = batch_size and batch_size // replicas.count
+            sizes = calibration.choose_sizes(row_flops, rate, limit, length, share).times(replicas.count)
+        tell = replicas.processes.tell
+        speed = calibration.calibrate(self.update, self.loader, self.held_out(), sizes, tell=tell)
+        return calibration.Speed.from_dict(tell(dataclasses.asdict(speed)))
 
     def held_out(self):
         """Returns the `Loader` of the held-out rows, whose masks are always the same."""
@@ -165,7 +175,7 @@ class PhaseJob:
     def make_plan(self, batch_size, batch_reason, speed, device):
         """Returns the `Plan` of a batch size."""
         config, *row = self.row_shape
-        held = memory.estimate(self.update, config, speed.micro_batch_size, *row)
+        held = memory.estimate(self.update, config, speed.micro_batch_size // self.replicas.count, *row)
         if speed.memory[0]:
             held = held.with_total(*speed.memory)
         steps, tokens, total_flops = self.buys(batch_size, speed)
@@ -188,6 +198,7 @@ class PhaseJob:
             precision=device.precision,
             precision_reason=device.precision_reason,
             device=device.name,
+            devices=self.replicas.count,
             backend=keras.backend.backend(),
             matmul_rate=device.matmul_rate,
             tokens_per_second=step_tokens / step_seconds,

@@ -52,6 +52,7 @@ class Plan:
     learning_rate: float
     schedule: str
     phases: tuple = ()
+    devices: int = 1  # that share a micro-batch; `device` names them all
     trials: list | None = None  # of micro-batches: rows, seconds or null where it did not fit, memory
     memory: dict | None = None  # bytes at the peak, in parts, and where they are from
     corpus_kind: str | None = None  # what makes losses on it comparable
@@ -69,7 +70,7 @@ class Plan:
 
     @property
     def mfu(self):
-        """Model FLOPs per second over the measured rate of the device's matrix products."""
+        """Model FLOPs per second over the measured rate of matrix products, of all devices."""
         return self.tokens_per_second * self.flops_per_token / self.matmul_rate
 
 

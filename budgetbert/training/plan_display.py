@@ -39,7 +39,8 @@ def plan_rows(plan, validate_at):
     constant = plan.mask_rate.replace(".", "").isdecimal()
     predictions = plan.predictions_per_row if constant else f"at most {plan.predictions_per_row} ({plan.mask_rate})"
     unit, name = (1e12, "T") if plan.matmul_rate >= 1e13 else (1e9, "G")
-    share = f"{plan.mfu:.0%} of its {plan.matmul_rate / unit:,.0f} {name}FLOP/s of matrix products"
+    whose = "their" if plan.devices > 1 else "its"
+    share = f"{plan.mfu:.0%} of {whose} {plan.matmul_rate / unit:,.0f} {name}FLOP/s of matrix products"
     rows = [
         ("device", f"{plan.device}, {plan.backend}"),
         ("precision", f"{plan.precision} ({plan.precision_reason})"),

@@ -8,7 +8,7 @@ from keras import ops
 from budgetbert.optimizers import loss_scale
 
 
-def make_update(model, optimizer, objective, clip_norm=None):
+def make_update(model, optimizer, objective, clip_norm=None, replicas=None):
     """Returns the `Update` of the current Keras backend.
 
     Args:
@@ -16,7 +16,10 @@ def make_update(model, optimizer, objective, clip_norm=None):
         optimizer: `keras.optimizers.Optimizer`, with its decay exclusions set and not built yet.
         objective: one of `budgetbert.training.objectives`.
         clip_norm: float or `None`. Clips the gradient of the whole batch to this global norm. Defaults to `None`.
+        replicas: `Replicas` in whose scope model and optimizer were made. Defaults to `None`: one device.
     """
+    if replicas is not None and replicas.count > 1:
+        return replicas.make_update(model, optimizer, objective, clip_norm)
     module = importlib.import_module(f"budgetbert.training.update_{keras.backend.backend()}")
     return module.Update(model, optimizer, objective, clip_norm)
 
@@ -73,6 +76,10 @@ class BaseUpdate:
             raise ValueError("A loss scale belongs to float16, and float16 needs one.")
         for name, value in (state or {}).items():
             self._scale[name].assign(value)
+
+    def _dropout_number(self, number):
+        """What dropout draws with, given the number of a micro-batch; several devices draw each for itself."""
+        return number
 
     def _fix_scale_divisor(self, batches):
         if self._scale_divisor is None:

@@ -88,7 +88,8 @@ class Update(BaseUpdate):
 
         def add_one(i, sums):
             batch = {name: jax.lax.dynamic_index_in_dim(array, i, 0, False) for name, array in batches.items()}
-            numbered = [state.at[1].set((first + i.astype("uint32")).astype(state.dtype)) for state in seeds]
+            number = self._dropout_number(first + i.astype("uint32"))
+            numbered = [state.at[1].set(number.astype(state.dtype)) for state in seeds]
             gradients, (loss, weight) = jax.grad(loss_of, has_aux=True)(values, numbered, batch)
             return jax.tree.map(jnp.add, sums, {"gradients": gradients, "loss": loss, "weight": weight})
 

@@ -18,7 +18,7 @@ class Update(BaseUpdate):
         self._fix_scale_divisor(batches)
         batches = {name: ops.convert_to_tensor(array) for name, array in batches.items()}
         for i in range(count):
-            self._seed_dropout(first + i)
+            self._seed_dropout(self._dropout_number(first + i))
             batch = {name: array[i] for name, array in batches.items()}
             loss, weight, _ = self.objective(self.model, batch, training=True)
             target = loss if self._scale is None else loss * self._loss_factor(self._scale["scale"].value)

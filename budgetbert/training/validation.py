@@ -20,7 +20,7 @@ class Validation:
         self._batches = []
         for first in range(0, rows, micro_batch_size):
             batch = loader.micro_batch(first, micro_batch_size)
-            batch["weights"][rows - first :] = 0.0
+            batch["weights"][max(0, rows - first - loader.share_of(micro_batch_size).start) :] = 0.0
             self._batches.append(batch)
 
     def __call__(self, stopped=lambda: False):

@@ -146,7 +146,7 @@ def test_the_surface_is_what_stands_so_far(recipe):
     code += "for m, fs in modules.items() if m in ('budgetbert.training.options', recipe.__name__) for f in fs)))"
     assert in_recipe(recipe, code) == sorted(
         [
-            *("batch_ramp", "batch_size", "budget", "checkpoint_every", "corpus", "demo", "early_stop"),
+            *("batch_ramp", "batch_size", "budget", "checkpoint_every", "corpus", "demo", "devices", "early_stop"),
             *("keep_checkpoints", "learning_rate", "loggers", "marks", "mask_rate", "micro_batch_size", "output_dir"),
             *("plan_only", "precision", "preset", "price_per_hour", "seed", "stop_at"),
             *(("objective", "phases", "variant") if recipe == "lamb_76min" else ()),

@@ -1,11 +1,14 @@
 """A small run of the academic recipe, for the tests of everything that a run does."""
 
+import dataclasses
 import functools
 import types
+from unittest import mock
 
 import keras
 
 from budgetbert import schedules
+from budgetbert.models.presets import PRESETS
 from budgetbert.optimizers import Lamb
 from budgetbert.training.pretrain import Phase, Recipe, pretrain
 
@@ -54,6 +57,7 @@ def train(corpus, output_dir, recipe=RECIPE, **flags):
         "batch_ramp": 0.0,
         "precision": "float32",
         "seed": 0,
+        "devices": "auto",
         "checkpoint_every": "3steps",
         "keep_checkpoints": 3,
         "marks": None,
@@ -65,3 +69,12 @@ def train(corpus, output_dir, recipe=RECIPE, **flags):
         "demo": False,
     }
     return pretrain(recipe, types.SimpleNamespace(**{**values, **flags}))
+
+
+def train_clipped(corpus, output_dir, **flags):
+    """As `train`, without dropout, which depends on the number of devices, and clipped to a norm that matters."""
+    recipe = dataclasses.replace(RECIPE, clip_norm=0.5)
+    backbone = {**PRESETS["tiny_24h"]["backbone"], "dropout": 0.0}
+    preset = {**PRESETS["tiny_24h"], "backbone": backbone}
+    with mock.patch.dict(PRESETS, tiny_24h=preset):
+        return train(corpus, output_dir, recipe=recipe, **flags)

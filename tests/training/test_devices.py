@@ -1,0 +1,96 @@
+"""Runs on two devices and in two processes against the same run on one."""
+
+import json
+import subprocess
+
+import keras
+import pytest
+
+from budgetbert.command_line import InputError
+from budgetbert.training.replicas import parse_devices
+from budgetbert.training.run import Run
+from tests.training import several
+from tests.training.runs import train, train_clipped
+
+
+@pytest.fixture(scope="module")
+def alone(small_corpus, tmp_path_factory):
+    """The weights after 12 clipped steps of two micro-batches on one device."""
+    return train_clipped(small_corpus.directory, tmp_path_factory.mktemp("alone") / "run").get_weights()
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    """That of the run of `TestTwoProcesses`."""
+    return tmp_path_factory.mktemp("processes") / "run"
+
+
+def skip_on_torch():
+    if keras.backend.backend() == "torch":
+        pytest.skip("torch has one device a process")
+
+
+def test_two_devices_give_the_weights_of_one(alone, small_corpus, tmp_path):
+    skip_on_torch()
+    assert several.farthest(several.run(small_corpus.directory, tmp_path / "run", devices=2), alone) < 1e-5
+    run = Run(str(tmp_path / "run"))
+    plan = run.read_json("plan.json")
+    assert plan["devices"] == 2
+    assert plan["device"].startswith("2 x ")
+    assert run.final["device"] == plan["device"]
+    assert run.final["tokens"] == 12 * 8 * 32
+
+
+def test_an_overflow_on_one_device_skips_the_step_on_all():
+    skip_on_torch()
+    process = several.start("overflow_here", [], subprocess.PIPE, {})
+    output, _ = process.communicate(timeout=several.PATIENCE)
+    assert process.returncode == 0, output.decode()
+    before, first, last, after = json.loads(output.splitlines()[-1])
+    assert [step["finite"] for step in (before, first, last, after)] == [True, False, False, True]
+    assert before["weights"] == first["weights"] == last["weights"] != after["weights"]
+    assert [step["iterations"] for step in (before, first, last, after)] == [1, 1, 1, 2]
+    assert last["scale"] == first["scale"] / 2 == before["scale"] / 4
+
+
+class TestTwoProcesses:
+    """One run in three parts: stopped by a signal to the second process, then by its death, then to the end."""
+
+    def test_a_signal_to_any_stops_all_after_the_same_step(self, small_corpus, directory):
+        with several.Runs(small_corpus.directory, directory, processes=2, trouble=(4, "SIGTERM")) as runs:
+            assert runs.wait() == [0, 0], runs.output(0) + runs.output(1)
+            assert "stopped by SIGTERM after step 4" in runs.output(0)
+            assert "step" not in runs.output(1)  # only the first process speaks
+        assert not (directory / "model.keras").exists()
+        state = json.loads((directory / "checkpoints" / "step-00000004" / "state.json").read_text())
+        assert state["progress"]["step"] == 4
+
+    def test_a_process_that_dies_ends_the_others_with_one_sentence(self, small_corpus, directory):
+        with several.Runs(small_corpus.directory, directory, processes=2, trouble=(8, "SIGKILL")) as runs:
+            assert runs.wait() == [1, -9], runs.output(0) + runs.output(1)
+            said = runs.output(0)
+        assert said.count("recipe: process 1 of 2 was lost: the same commands go on from the last checkpoint.") == 1
+        assert "Traceback" not in said
+        lost = [line for line in Run(str(directory)).lines() if line.get("incident") == "lost_process"]
+        assert [line["step"] for line in lost] == [8]
+
+    def test_the_same_commands_go_on_to_the_weights_of_one_device(self, alone, small_corpus, directory):
+        assert several.farthest(several.run(small_corpus.directory, directory, processes=2), alone) < 1e-5
+        lines = Run(str(directory)).lines()
+        assert [line["resumed_from_step"] for line in lines if "resumed_from_step" in line] == [4, 6]
+        assert lines[-1]["step"] == 12
+        assert lines[-1]["device"].startswith("2 x ")
+        steps = [line["step"] for line in lines if "validation_loss" in line and not line.get("final")]
+        assert len(steps) == len(set(steps)) + steps.count(8) - 1  # what came after the last checkpoint stands twice
+
+
+@pytest.mark.without_backend
+@pytest.mark.parametrize("text", ["two", "0", "-1", "1.5", ""])
+def test_what_is_no_number_of_devices(text):
+    with pytest.raises(InputError, match="cannot be read: write auto, or how many"):
+        parse_devices(text)
+
+
+def test_more_devices_than_there_are(small_corpus, tmp_path):
+    with pytest.raises(InputError, match=r"--devices asks for 99, .* 1: ask for 1 or less, or auto"):
+        train(small_corpus.directory, tmp_path / "run", devices="99")
