@@ -30,8 +30,8 @@ def load_trained(path):
     head = _read_head(path)
     if head not in _HEADS:
         raise InputError(
-            f"--model {path} holds a {head.split('>')[-1]}: only BertBudgetMaskedLM and BertBudgetTextClassifier can be "
-            "exported."
+            f"--model {path} holds a {head.split('>')[-1]}: only a BertBudgetMaskedLM or a BertBudgetTextClassifier "
+            "can be exported."
         )
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)

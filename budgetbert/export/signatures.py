@@ -21,10 +21,7 @@ def label_names(model):
 
 def examples(model):
     """Inputs for each signature, as a dict of name to a dict of lists of strings."""
-    if getattr(model, "pair", False):
-        inputs = {"text_a": _TEXTS, "text_b": _TEXTS[::-1]}
-    else:
-        inputs = {"text": _TEXTS}
+    inputs = {"text_a": _TEXTS, "text_b": _TEXTS[::-1]} if getattr(model, "pair", False) else {"text": _TEXTS}
     names = {"serving_default": inputs, "tokenize": inputs}
     if not isinstance(model, BertBudgetTextClassifier):
         names["fill_mask"] = {"text": [f"{text} [MASK]" for text in _TEXTS]}
@@ -46,7 +43,6 @@ def endpoints(model, in_scope):
 
     def tokenize(*texts):
         row = pack(tokenizer, texts, length)
-        # with ids beyond a vocabulary there is nothing: every id in a row is the tokenizer's
         return {**row, "tokens": tf.gather(vocabulary, row["token_ids"])}
 
     def classify(*texts):
@@ -92,8 +88,9 @@ def endpoints(model, in_scope):
         functions, names = {"serving_default": classify}, ("text_a", "text_b") if model.pair else ("text",)
     else:
         functions, names = {"serving_default": embed, "fill_mask": fill_mask}, ("text",)
+    functions["tokenize"] = tokenize
     specs = [tf.TensorSpec([None], tf.string, name=name) for name in names]
-    return {name: tf.function(f, input_signature=specs, autograph=False) for name, f in {**functions, "tokenize": tokenize}.items()}
+    return {name: tf.function(f, input_signature=specs, autograph=False) for name, f in functions.items()}
 
 
 def pack(tokenizer, texts, length):
