@@ -104,6 +104,11 @@ def pack(tokenizer, texts, length):
     Returns:
         Dict of int32 tensors `[batch, row length]`: `token_ids`, `padding_mask` and `segment_ids`.
     """
+    if len(texts) == 2:  # the trimmer ends the whole process if their numbers differ
+        message = "text_a and text_b must have the same number of texts."
+        asserted = tf.debugging.assert_equal(tf.size(texts[0]), tf.size(texts[1]), message)
+        with tf.control_dependencies([asserted]):
+            texts = [tf.identity(text) for text in texts]
     texts = [tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace") for text in texts]
     tokens = [tokenizer.tokenize(text) for text in texts]
     tokens = tf_text.RoundRobinTrimmer(length - len(texts) - 1).trim(tokens)
