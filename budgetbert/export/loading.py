@@ -1,6 +1,7 @@
 """Reading a trained model for export, with one sentence for each thing that can be wrong with the file."""
 
 import json
+import warnings
 import zipfile
 
 import keras
@@ -34,7 +35,11 @@ def load_trained(path):
             "can be exported."
         )
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        with (
+            warnings.catch_warnings()
+        ):  # a task compiles itself, with a new optimizer that the saved state does not fit
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+            model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever the damaged part leads to
         told = " ".join(str(error).split())
         told = told if len(told) < 200 else f"{told[:200]}..."
@@ -65,7 +70,7 @@ def _read_head(path):
             if not set(archive.namelist()) >= _PARTS:
                 raise InputError(f"--model {path} is no .keras file: give the model.keras of a run.")
             config = json.loads(archive.read("config.json"))
-        return str(config["registered_name"])
+        return str(config["registered_name"] or config["class_name"])
     except OSError as error:
         raise InputError(f"--model {path} cannot be read: {error.strerror or error}.") from error
     except (zipfile.BadZipFile, EOFError) as error:
