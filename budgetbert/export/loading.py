@@ -35,9 +35,8 @@ def load_trained(path):
             "can be exported."
         )
     try:
-        with (
-            warnings.catch_warnings()
-        ):  # a task compiles itself, with a new optimizer that the saved state does not fit
+        # a task compiles itself, with a new optimizer that the saved state does not fit
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
             model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever the damaged part leads to
