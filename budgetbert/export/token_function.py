@@ -1,7 +1,10 @@
 """A model as a TensorFlow function of token ids, for formats that have no strings. Needs TensorFlow."""
 
+import os
+
 import tensorflow as tf
 
+from budgetbert.corpus.vocabulary import standalone_tokenizer
 from budgetbert.models import BertBudgetTextClassifier
 
 
@@ -37,10 +40,6 @@ def token_function(model, batch=None, length=None):
 
 def write_tokenizer(model, directory):
     """Writes `tokenizer.json` for the package `tokenizers`, which makes the token ids; it cuts at the positions."""
-    import os
-
-    from budgetbert.corpus.vocabulary import standalone_tokenizer
-
     tokenizer = model.preprocessor.tokenizer
     standalone = standalone_tokenizer(tokenizer.get_vocabulary(), tokenizer.normalizer)
     standalone.enable_truncation(model.backbone.max_sequence_length)
