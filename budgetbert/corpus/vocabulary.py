@@ -1,6 +1,9 @@
 """WordPiece vocabularies: trained, read, and made tokenizers of."""
 
 import collections
+import functools
+import sys
+import unicodedata
 from pathlib import Path
 
 from tokenizers import (
@@ -49,8 +52,8 @@ def standalone_tokenizer(vocabulary, normalizer):
     """Returns a `tokenizers.Tokenizer` for raw text, to be saved as `tokenizer.json` for other programs.
 
     It adds [CLS] and [SEP] and recognises special tokens. Its normaliser is `normalizer` rebuilt from the library's
-    own parts, which know no case folding: 3 of 20,000 lines of Wikipedia come out differently, as do pieces of 101
-    bytes to 100 characters. budgetbert itself never uses it.
+    own parts: none of 20,000 lines of Wikipedia and novels comes out differently, but pieces of 101 bytes to 100
+    characters do, and 73 letters and digits that are newer than the library's Unicode. budgetbert itself never uses it.
 
     Args:
         vocabulary: list of str, with all special tokens.
@@ -74,11 +77,26 @@ def _bert_steps(normalizer):
         normalizers.Replace(Regex(normalization.IGNORABLE_RE2), ""),
     ]
     if normalizer.lowercase:
-        folded = [normalizers.Lowercase(), normalizers.Replace("ß", "ss"), normalizers.Replace("ς", "σ")]
-        steps += [*folded, normalizers.NFKC()]
+        folded = [normalizers.Replace(character, character.casefold()) for character in _folded_beyond_lower_case()]
+        steps += [normalizers.Lowercase(), *folded, normalizers.NFKC()]
     if normalizer.strip_accents:
         steps += [normalizers.NFD(), normalizers.Replace(Regex(r"\p{Mn}"), ""), normalizers.NFC()]
     return steps
+
+
+@functools.cache
+def _folded_beyond_lower_case():
+    """The 134 lower-case characters (list of str) that case folding changes: ß, ς, Greek with iota subscript, Cherokee.
+
+    The library has no case folding. A step for each takes 0.3 s more for a million characters.
+    """
+    return [
+        character
+        for character in map(chr, range(128, sys.maxunicode + 1))
+        if character.lower() == character != character.casefold()
+        and unicodedata.is_normalized("NFKC", character)
+        and unicodedata.normalize("NFKC", character.casefold()) != character
+    ]
 
 
 def _cramming_steps(normalizer):

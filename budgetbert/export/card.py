@@ -1,0 +1,168 @@
+"""The model card of an export: where the model comes from, what it is for, and how to load it."""
+
+import os
+
+from budgetbert.budget import describe, describe_seconds
+from budgetbert.command_line import InputError
+from budgetbert.corpus import store
+from budgetbert.export.snippets import snippets
+from budgetbert.export.transformers import has_architecture
+from budgetbert.models import BertBudgetTextClassifier
+from budgetbert.training.record import read_json, read_record
+
+FORMATS = {
+    "serving": "a SavedModel for TensorFlow Serving",
+    "transformers": "a folder for Hugging Face Transformers",
+    "onnx": "an ONNX model",
+    "litert": "a LiteRT model",
+}
+
+
+def write_card(directory, model, model_path, export_format, name):
+    """Writes `directory/README.md`.
+
+    Args:
+        directory: string. The export.
+        model: `BertBudgetTextClassifier` or `BertBudgetMaskedLM` with a preprocessor.
+        model_path: string. The `.keras` file; what stands beside it (a run, `glue.json`) is reported.
+        export_format: string. A key of `FORMATS`.
+        name: string. What the export's folder is called.
+    """
+    text = render(model, model_path, export_format, name)
+    with open(os.path.join(directory, "README.md"), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def render(model, model_path, export_format, name):
+    """Returns the card as Markdown (str); arguments as `write_card`."""
+    folder = os.path.dirname(os.path.abspath(model_path))
+    parts = [_front_matter(model), f"# {_title(model)}", _architecture(model), "", f"This is {FORMATS[export_format]}."]
+    parts += ["", "## Training", "", *_training(folder)]
+    parts += ["", "## GLUE", "", *_glue(read_json(os.path.join(folder, "glue.json")))]
+    parts += ["", "## Use and limits", "", *_use(model)]
+    parts += ["", "## Loading", "", *_loading(model, os.path.basename(model_path), export_format, name)]
+    return "\n".join(parts) + "\n"
+
+
+def _front_matter(model):
+    classifies = isinstance(model, BertBudgetTextClassifier)
+    return f"---\npipeline_tag: {'text-classification' if classifies else 'fill-mask'}\n---\n"
+
+
+def _title(model):
+    if not isinstance(model, BertBudgetTextClassifier):
+        return "Masked language model"
+    texts = "two texts" if model.pair else "one text"
+    return f"Regression of {texts}" if model.num_classes == 1 else f"Classifier of {texts}"
+
+
+def _architecture(model):
+    encoder, tokenizer = model.backbone, model.preprocessor.tokenizer
+    norm = "before" if encoder.norm_placement == "pre" else "after"
+    labels = getattr(model, "label_names", None)
+    return (
+        f"\nAn encoder of {encoder.num_layers} layers, {encoder.hidden_dim} wide, {encoder.num_heads} heads, "
+        f"{model.count_params():,} parameters with its head; norm {norm} each sub-layer"
+        f"{', gated feed-forward' if encoder.gated else ''}. It reads at most {encoder.max_sequence_length} tokens. "
+        f"WordPiece, {tokenizer.vocabulary_size():,} entries, "
+        f"{'lower-cased' if tokenizer.normalizer.lowercase else 'cased'}, accents "
+        f"{'stripped' if tokenizer.normalizer.strip_accents else 'kept'}."
+        + (f" Labels: {', '.join(labels)}." if labels else "")
+    )
+
+
+def _training(folder):
+    """Lines on the run in whose directory the model file lies."""
+    try:
+        record = read_record(folder)
+    except InputError:
+        return ["Beside the model file there was no record of its training, so nothing is known of it here."]
+    recipe, final = record.recipe, record.position
+    rows = {
+        "recipe": " ".join(filter(None, (recipe.get("recipe"), recipe.get("preset")))),
+        "budget": recipe.get("budget"),
+        "corpus": recipe.get("corpus"),
+        **_sources(folder, record),
+        "steps": f"{final['step']:,}" if "step" in final else None,
+        "tokens": describe(final["tokens"]) if "tokens" in final else None,
+        "FLOPs": describe(final["flops"]) if "flops" in final else None,
+        "hours": _hours(final.get("elapsed_seconds")),
+        "device": record.find("device"),
+        "precision": record.plan.get("precision"),
+        "validation loss": _nats(record.find("validation_loss")),
+        "unigram entropy": _nats(record.find("validation_unigram_entropy")),
+        "finished": None if record.final else "no: this is how far the log goes",
+    }
+    return ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items() if value is not None)]
+
+
+def _sources(folder, record):
+    """The corpus's sources by their last name, if the prepared corpus is still there and is the same."""
+    for directory in (os.path.join(folder, "corpus"), record.circumstances.get("corpus")):
+        try:
+            manifest = read_json(os.path.join(directory or folder, store.MANIFEST))
+            if manifest and store.fingerprint(manifest) == record.recipe.get("corpus"):
+                # a path of the training machine tells a reader nothing, and may tell too much
+                told = [
+                    f"{os.path.basename(source['source'].rstrip('/'))} ({describe(source['tokens'])} tokens)"
+                    for source in manifest["sources"]
+                ]
+                return {"sources": ", ".join(told)}
+        except (InputError, KeyError, TypeError, AttributeError):
+            continue
+    return {}
+
+
+def _hours(seconds):
+    return seconds and f"{seconds / 3600:.3g} ({describe_seconds(seconds)})"
+
+
+def _nats(loss):
+    return loss and f"{loss:.3f} nats"
+
+
+def _glue(glue):
+    """Lines with the table of `glue.json`, each metric over its seeds."""
+    tasks = (glue or {}).get("tasks")
+    if not tasks:
+        return ["Not measured."]
+    lines = [f"Protocol: {glue['protocol']}.", ""] if "protocol" in glue else []
+    lines += ["| task | metric | median | seeds |", "|---|---|---|---|"]
+    for task, result in tasks.items():
+        for metric, found in result["metrics"].items():
+            lines.append(f"| {task} | {metric} | {found['median']:.4g} | {found['n']} |")
+    return lines
+
+
+def _use(model):
+    if isinstance(model, BertBudgetTextClassifier):
+        use = "For texts like those that it was finetuned on; on others its probabilities mean little."
+    else:
+        use = "To be finetuned, to embed texts and to fill masks. It does not write texts."
+    return [
+        use,
+        "",
+        "It was trained on a small budget: expect less of it than of a model that saw a hundred times as much. What",
+        "its texts assert, prefer or leave out, it repeats. Before anything depends on it, check it on your own data,",
+        "for each group of people that it will judge.",
+    ]
+
+
+def _loading(model, file, export_format, name):
+    folders = {key: name if key == export_format else key for key in ("serving", "transformers")}
+    trust = not has_architecture(model)
+    code = snippets(model, file, folders["transformers"], trust)
+    lines = [
+        f"In a folder with the model file and its exports, `{file}`, `{folders['transformers']}/` and "
+        f"`{folders['serving']}/`; what is missing is written by "
+        "`python recipes/export_model.py --model FILE --format serving|transformers --output_dir DIR`.",
+    ]
+    for where, snippet in code.items():
+        lines += ["", f"### {where}", ""]
+        if where == "Transformers" and trust:
+            lines += ["`transformers` has no equal architecture: the folder brings its own, which must be trusted.", ""]
+        if where == "TensorFlow Serving":
+            mount = f'-v "$PWD/{folders["serving"]}:/models/model"'
+            lines += ["```bash", f"docker run --rm -p 8501:8501 {mount} tensorflow/serving", "```", ""]
+        lines += ["```python", snippet.rstrip(), "```"]
+    return lines

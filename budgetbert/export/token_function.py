@@ -1,0 +1,46 @@
+"""A model as a TensorFlow function of token ids, for formats that have no strings. Needs TensorFlow."""
+
+import os
+
+import tensorflow as tf
+
+from budgetbert.corpus.vocabulary import standalone_tokenizer
+from budgetbert.models import BertBudgetTextClassifier
+
+
+def token_function(model, batch=None, length=None):
+    """The model as a `tf.function`.
+
+    Args:
+        model: `BertBudgetTextClassifier` or `BertBudgetMaskedLM`.
+        batch: int, or `None` (default) for any.
+        length: int, or `None` (default) for any up to the model's positions.
+
+    Returns:
+        `tf.function` of int32 tensors `[batch, length]`: `token_ids`, `padding_mask` and `segment_ids`. It returns a
+        dict with `logits`: `[batch, num_classes]`, or `[batch, length, vocabulary_size]` and, of a masked-LM, also
+        `hidden_states` `[batch, length, width]`.
+    """
+
+    def classify(token_ids, padding_mask, segment_ids):
+        inputs = {"token_ids": token_ids, "padding_mask": padding_mask, "segment_ids": segment_ids}
+        return {"logits": model(inputs, training=False)}
+
+    def encode(token_ids, padding_mask, segment_ids):
+        inputs = {"token_ids": token_ids, "padding_mask": padding_mask, "segment_ids": segment_ids}
+        hidden_states = model.backbone(inputs, training=False)
+        positions = tf.broadcast_to(tf.range(tf.shape(token_ids)[1]), tf.shape(token_ids))
+        return {"hidden_states": hidden_states, "logits": model.head(hidden_states, positions)}
+
+    names = ("token_ids", "padding_mask", "segment_ids")
+    specs = [tf.TensorSpec([batch, length], tf.int32, name=name) for name in names]
+    function = classify if isinstance(model, BertBudgetTextClassifier) else encode
+    return tf.function(function, input_signature=specs, autograph=False)
+
+
+def write_tokenizer(model, directory):
+    """Writes `tokenizer.json` for the package `tokenizers`, which makes the token ids; it cuts at the positions."""
+    tokenizer = model.preprocessor.tokenizer
+    standalone = standalone_tokenizer(tokenizer.get_vocabulary(), tokenizer.normalizer)
+    standalone.enable_truncation(model.backbone.max_sequence_length)
+    standalone.save(os.path.join(directory, "tokenizer.json"))

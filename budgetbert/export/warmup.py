@@ -1,0 +1,42 @@
+"""Warm-up requests, which TensorFlow Serving replays before it lets traffic to a model. Needs TensorFlow.
+
+The messages are `tensorflow_serving.apis.PredictionLog`. Four fields of them are needed, and are written here in
+Protocol Buffers' wire format, so that an export does not need the package `tensorflow-serving-api`; a test reads them
+with it.
+"""
+
+import os
+
+import tensorflow as tf
+
+
+def write_warmup_requests(directory, requests, model_name):
+    """Writes `directory/tf_serving_warmup_requests`.
+
+    Args:
+        directory: string. `assets.extra` of the version.
+        requests: dict of signature name to a dict of input name to a list of strings.
+        model_name: string.
+    """
+    os.makedirs(directory)
+    with tf.io.TFRecordWriter(os.path.join(directory, "tf_serving_warmup_requests")) as writer:
+        for signature, inputs in requests.items():
+            writer.write(_prediction_log(signature, inputs, model_name))
+
+
+def _prediction_log(signature, inputs, model_name):
+    model_spec = _field(1, model_name.encode()) + _field(3, signature.encode())
+    request = _field(1, model_spec)
+    for name, strings in inputs.items():
+        tensor = tf.make_tensor_proto(strings, tf.string).SerializeToString()
+        request += _field(2, _field(1, name.encode()) + _field(2, tensor))  # an entry of a map
+    return _field(6, _field(1, request))  # PredictionLog.predict_log.request
+
+
+def _field(number, payload):
+    """A length-delimited field of a message."""
+    length, size = b"", len(payload)
+    while size > 127:
+        length += bytes([size & 127 | 128])
+        size >>= 7
+    return bytes([number << 3 | 2]) + length + bytes([size]) + payload
