@@ -6,6 +6,8 @@ import random
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if "PYTEST_XDIST_WORKER" in os.environ:  # torch's threads of several workers spin for each other's cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # what recipes keep compiled is not the tests' to fill
 
 import keras
