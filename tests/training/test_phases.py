@@ -297,6 +297,8 @@ class TestNextSentence:
         next_sentence = losses(outputs["next_sentence"], batch["next_sentence_labels"])
         predictions = np.array([3, 1, 3, 3, 3, 0])
         objective = MaskedLanguageModelingAndNextSentence(dropout=False)
+        labels = batch["next_sentence_labels"]
+        batch = {name: ops.convert_to_tensor(array) for name, array in batch.items()}
         total, weight, metrics = objective(model, batch, training=True)
         assert float(total) == pytest.approx(masked + (next_sentence * predictions).sum(), rel=1e-4)
         assert float(weight) == 13
@@ -304,7 +306,7 @@ class TestNextSentence:
         total, weight, metrics = objective(model, batch, training=False)
         assert float(total) == pytest.approx(masked, rel=1e-4)
         assert float(metrics["next_sentence_loss"]) == pytest.approx(next_sentence[:5].sum(), rel=1e-4)
-        hits = outputs["next_sentence"].argmax(-1) == batch["next_sentence_labels"]
+        hits = outputs["next_sentence"].argmax(-1) == labels
         assert float(metrics["next_sentence_accuracy"]) == hits[:5].sum()
         assert float(metrics["next_sentence_accuracy_weight"]) == 5
 
