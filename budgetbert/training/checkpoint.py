@@ -233,13 +233,6 @@ class Float32Copy:
         self._copy.save(path)
 
 
-def save_float32(model, path):
-    """Saves a model as a `.keras` file whose layers compute in float32."""
-    copy = Float32Copy(model)
-    copy.update()
-    copy.save(path)
-
-
 def _host():
     # JAX wants an index; on torch one makes Keras move, and so lose, its parameters
     return keras.device("cpu" if keras.backend.backend() == "torch" else "cpu:0")

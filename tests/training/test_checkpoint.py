@@ -5,7 +5,7 @@ from keras import ops
 
 from budgetbert.command_line import InputError
 from budgetbert.models import BertBudgetMaskedLM, BertBudgetMaskedLMPreprocessor, BertBudgetTokenizer
-from budgetbert.training.checkpoint import Checkpoints, save_float32
+from budgetbert.training.checkpoint import Checkpoints, Float32Copy
 
 
 def make(corpus, dtype="float32"):
@@ -73,7 +73,9 @@ def test_without_checkpoints_there_is_nothing_to_restore(small_corpus, tmp_path)
 
 def test_a_model_that_computes_in_bfloat16_is_saved_in_float32(small_corpus, tmp_path):
     model, _ = make(small_corpus, dtype="mixed_bfloat16")
-    save_float32(model, str(tmp_path / "model.keras"))
+    copy = Float32Copy(model)
+    copy.update()
+    copy.save(str(tmp_path / "model.keras"))
     loaded = keras.models.load_model(tmp_path / "model.keras")
     layers = [layer for layer in loaded._flatten_layers() if "preprocessor" not in layer.name]
     assert not [layer.name for layer in layers if layer.compute_dtype == "bfloat16"]
