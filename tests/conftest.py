@@ -26,6 +26,7 @@ _WITHOUT_BACKEND = (
     *("training/test_guards", "training/test_record", "training/test_report", "training/test_loggers"),
     *("training/test_processes", "test_launch"),
     *("training/test_outlook", "training/test_reference"),
+    *("glue/test_data", "glue/test_metrics", "glue/test_protocols", "glue/test_batches"),
     *("test_budget", "test_schedules", "test_normalization", "models/test_tokenizer_agreement"),
 )
 

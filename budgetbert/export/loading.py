@@ -1,6 +1,7 @@
-"""Reading a trained model for export, with one sentence for each thing that can be wrong with the file."""
+"""Reading a trained model, with one sentence for each thing that can be wrong with it."""
 
 import json
+import os
 import warnings
 import zipfile
 
@@ -31,8 +32,7 @@ def load_trained(path):
     head = _read_head(path)
     if head not in _HEADS:
         raise InputError(
-            f"--model {path} holds a {head.split('>')[-1]}: only a BertBudgetMaskedLM or a BertBudgetTextClassifier "
-            "can be exported."
+            f"--model {path} holds a {head.split('>')[-1]}: give a BertBudgetMaskedLM or a BertBudgetTextClassifier."
         )
     try:
         # a task compiles itself, with a new optimizer that the saved state does not fit
@@ -44,8 +44,50 @@ def load_trained(path):
         told = told if len(told) < 200 else f"{told[:200]}..."
         raise InputError(
             f"--model {path} does not load in safe mode, so it is damaged or was tampered with "
-            f"({type(error).__name__}: {told}): export the file as training wrote it."
+            f"({type(error).__name__}: {told}): give the file as training wrote it."
         ) from error
+    check_vocabulary(model, f"--model {path}")
+    return model
+
+
+def load_any(path):
+    """Loads a `.keras` file, a folder of `save_to_preset`, or a BERT or Megatron-BERT checkpoint of Hugging Face.
+
+    Args:
+        path: string.
+
+    Returns:
+        `BertBudgetMaskedLM` or `BertBudgetTextClassifier` with a vocabulary.
+
+    Raises:
+        InputError: as `load_trained`, or if a folder holds neither kind of model.
+    """
+    if not os.path.isdir(path):
+        return load_trained(path)
+    try:
+        with open(os.path.join(path, "config.json"), encoding="utf-8") as file:
+            config = json.load(file)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--model {path} is a folder without a readable config.json: give a model.keras, a folder of "
+            "save_to_preset, or a BERT checkpoint of Hugging Face."
+        ) from error
+    try:
+        if "registered_name" in config:
+            from budgetbert.models import BertBudgetMaskedLM
+
+            model = BertBudgetMaskedLM.from_preset(path)
+        else:
+            from budgetbert.export.transformers_folder import load_transformers
+
+            model = load_transformers(path)
+    except ImportError as error:
+        raise InputError(
+            f"--model {path} needs {error.name}, which is not installed: pip install 'budgetbert[transformers]'."
+        ) from error
+    except (ValueError, KeyError, OSError) as error:
+        told = " ".join(str(error).split())[:300]
+        raise InputError(f"--model {path} cannot be taken over ({told}): give a BERT-type checkpoint.") from error
     check_vocabulary(model, f"--model {path}")
     return model
 

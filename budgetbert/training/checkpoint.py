@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from budgetbert.budget import Progress
 from budgetbert.command_line import InputError
 from budgetbert.training.guards import LossGuard
 from budgetbert.training.run import replacing
@@ -203,6 +204,34 @@ class Checkpoints:
     def _steps(self):
         names = os.listdir(self._directory) if os.path.isdir(self._directory) else ()
         return sorted(int(match[1]) for match in map(re.compile(r"step-(\d{8,})").fullmatch, names) if match)
+
+
+def take_up(update, checkpoints, run, guard, phases=1, compiled=0.0):
+    """Takes up a run where its newest checkpoint left it, or at its start where there is none.
+
+    Args:
+        update: `Update`, which takes over the checkpoint's state.
+        checkpoints: `Checkpoints`.
+        run: `Run`, whose log is made ready to go on.
+        guard: `LossGuard`.
+        phases: int. Defaults to 1.
+        compiled: float. Seconds of compilation that a new run has behind it. Defaults to 0.
+
+    Returns:
+        Dict of those arguments of `Loop` that say where the run stands.
+    """
+    state = checkpoints.restore()
+    if state:
+        update.load(state["update"])
+        guard.load(state["guard"])
+        progress = Progress(**state["progress"])
+    else:
+        progress = Progress(phase_rows=(0,) * phases)
+        state = {"micro_batches": 0, "seconds": {"compile": compiled}, "durations": {}}
+        state |= {"phase": 0, "passed": -1, "verdict": None}
+    run.resume_log(progress.step if "update" in state else None)
+    stands = {name: state[name] for name in ("micro_batches", "seconds", "durations", "phase", "passed", "verdict")}
+    return {"progress": progress, "guard": guard, **stands}
 
 
 class Float32Copy:

@@ -46,12 +46,16 @@ class LossGuard:
 
     It is a pure function of the losses, so that a run that was interrupted judges as an undisturbed one.
 
+    Args:
+        margin: float. How far above in nats. Defaults to 1.
+
     Attributes:
         skipped: int. Steps whose gradient was not finite; the update left the weights as they were.
         rollbacks: int. How often the run went back to an earlier checkpoint.
     """
 
-    def __init__(self):
+    def __init__(self, margin=_MARGIN):
+        self._margin = margin
         self.skipped = 0
         self.rollbacks = 0
         self._in_a_row = 0
@@ -78,7 +82,7 @@ class LossGuard:
         if len(before) < _ENOUGH_BEFORE:
             return None
         now, usual = statistics.fmean(recent), statistics.median(before)
-        if now <= usual + _MARGIN:
+        if now <= usual + self._margin:
             return None
         return f"the loss rose to {now:.2f} from {usual:.2f}"
 

@@ -9,7 +9,7 @@ import time
 
 import keras
 
-from budgetbert.budget import BudgetClock, Progress
+from budgetbert.budget import BudgetClock
 from budgetbert.command_line import TrainingError
 from budgetbert.models.masked_lm import BertBudgetMaskedLM
 from budgetbert.models.preprocessors import BertBudgetMaskedLMPreprocessor
@@ -17,6 +17,7 @@ from budgetbert.models.tokenizer import BertBudgetTokenizer
 from budgetbert.optimizers import exclude_from_weight_decay
 from budgetbert.training import checks, outlook
 from budgetbert.training import plan as planning
+from budgetbert.training.checkpoint import take_up
 from budgetbert.training.display import Display, print_result
 from budgetbert.training.followers import SharedCheckpoints
 from budgetbert.training.guards import LossGuard
@@ -220,20 +221,11 @@ class Job:
         regular = (lambda step: step % amount == 0) if unit == "steps" else (lambda step: True)
         processes = self.replicas.processes
         checkpoints = SharedCheckpoints(processes, directory, self.model, self.optimizer, keep, regular)
-        state = checkpoints.restore()
         compiled = sum(speed.compile_seconds for speed in speeds or ())
-        guard = LossGuard()
-        if state:
-            self.update.load(state["update"])
-            guard.load(state["guard"])
-            progress = Progress(**state["progress"])
-            self.run.resume_log(progress.step)
+        begun = take_up(self.update, checkpoints, self.run, LossGuard(), len(self.phases), compiled)
+        progress = begun["progress"]
+        if progress.step:
             self.console.print(f"going on after step {progress.step:,}")
-        else:
-            state = {"micro_batches": 0, "seconds": {"compile": compiled}, "durations": {}}
-            state |= {"phase": 0, "passed": -1, "verdict": None}
-            progress = Progress(phase_rows=(0,) * len(self.phases))
-            self.run.resume_log(None)
         loggers = parse_loggers(self.options.loggers) if processes.first else ()
         callbacks = make_callbacks(loggers, self.run.directory, self.model)
         signals.defer()
@@ -252,14 +244,7 @@ class Job:
                 display=display,
                 signals=signals,
                 processes=processes,
-                progress=progress,
-                micro_batches=state["micro_batches"],
-                seconds=state["seconds"],
-                durations=state["durations"],
-                guard=guard,
-                phase=state["phase"],
-                passed=state["passed"],
-                verdict=state["verdict"],
+                **begun,
                 compiled=speeds is not None,
             )
             if processes.first:
@@ -270,7 +255,7 @@ class Job:
             write_report(self.run.directory)
         if ended == "diverged":
             raise TrainingError(
-                f"the loss diverged {guard.rollbacks + 1} times, last at step {loop.progress.step:,} (see "
+                f"the loss diverged {loop.guard.rollbacks + 1} times, last at step {loop.progress.step:,} (see "
                 f"{self.run.path('log.jsonl')}): try a lower --learning_rate in another --output_dir."
             )
         if ended not in ("spent", "early_stop"):

@@ -174,12 +174,13 @@ class Loop:
         predictions = self.schedules.predictions(spent)
         if predictions != self._predictions:
             self._predictions, self._feed = predictions, self.rows(self.progress.phase_rows[self.phase], predictions)
-        total, done, padding = batch_size // self.plan.micro_batch_size, 0, 0
+        total, done, padding, tokens = batch_size // self.plan.micro_batch_size, 0, 0, 0
         while done < total:
             count = min(self.plan.micro_batches_per_call, total - done)
             start = time.monotonic()
             micro_batches = [next(self._feed) for _ in range(count)]
             padding += sum(np.count_nonzero(batch.get("padding_mask", 1) == 0) for batch in micro_batches)
+            tokens += sum(self.plan.micro_batch_size * batch["token_ids"].shape[1] for batch in micro_batches)
             batches = stack(micro_batches, CALL_CAPACITY)
             waited = time.monotonic()
             ticket = self.update.accumulate(batches, count, self.micro_batches + done)
@@ -198,7 +199,7 @@ class Loop:
         self.seconds["step" if self.compiled else "compile"] += time.monotonic() - start
         self.compiled = True
         self.micro_batches += total
-        progress, tokens = self.progress, batch_size * self.plan.sequence_length
+        progress = self.progress
         phase_rows = list(progress.phase_rows)
         phase_rows[self.phase] += batch_size
         self.progress = Progress(
@@ -287,7 +288,7 @@ class Loop:
         self._validated.add(self.progress.step)
         line = {**self.position(), **result}
         self.run.log(line)
-        if self.passed % 3 == 1:  # of ten at the first, fourth, seventh and last
+        if self.samples and self.passed % 3 == 1:  # of ten at the first, fourth, seventh and last
             start = time.monotonic()
             self.run.log({"step": self.progress.step, "samples": self.samples()})
             self._took("samples", start, "validation")

@@ -80,6 +80,29 @@ class MaskedLanguageModelingAndNextSentence(MaskedLanguageModeling):
         return total, weight, metrics
 
 
+class Classification:
+    """The sum of the cross-entropies of labelled texts, or, with one logit, of the squared errors of their scores.
+
+    Source: Devlin et al. 2019, section 4.1.
+    """
+
+    def __call__(self, model, batch, training):
+        """Runs the model.
+
+        Args:
+            model: `BertBudgetTextClassifier`.
+            batch: dict of tensors, see `budgetbert.glue.batches.EncodedExamples.batch`; rows of weight 0 do not count.
+            training: bool. Whether dropout is active.
+
+        Returns:
+            As `MaskedLanguageModeling`, the weight being the number of texts.
+        """
+        inputs = {name: batch.get(name) for name in ("token_ids", "padding_mask", "segment_ids")}
+        logits, labels, weights = model(inputs, training=training), batch["labels"], batch["weights"]
+        losses = ops.square(logits[:, 0] - labels) if model.num_classes == 1 else cross_entropy(labels, logits)
+        return ops.sum(losses * weights), ops.sum(weights), {}
+
+
 OBJECTIVES = {"mlm": MaskedLanguageModeling, "mlm_nsp": MaskedLanguageModelingAndNextSentence}
 
 

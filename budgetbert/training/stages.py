@@ -11,7 +11,7 @@ class Schedules:
     Args:
         learning_rate: returns the learning rate.
         batch_size: returns the rows of an optimizer step, a multiple of the micro-batch.
-        mask_rate: returns the share of the tokens to predict.
+        mask_rate: returns the share of the tokens to predict, `None` in finetuning.
         predictions: returns the predictions of a full row.
         flops_per_token: function of the predictions of a full row.
     """
@@ -34,7 +34,8 @@ class Stage:
         rows: function of the first row use of the phase and the predictions of a full row that returns an iterator of
             micro-batches.
         validate: `Validation`.
-        samples: function without arguments that returns what the model makes of some masked words, for the log.
+        samples: function without arguments that returns what the model makes of some masked words, for the log; `None`
+            for none.
         resets_step: bool. See `Phase`.
     """
 
