@@ -100,6 +100,8 @@ def logits_of(model, batches, count):
         model.jit_compile = False  # one graph for all lengths, instead of an XLA program for each
     logits = np.empty((count, model.num_classes), np.float32)
     for indices, batch in batches:
-        inputs = {name: batch[name] for name in ("token_ids", "padding_mask", "segment_ids") if name in batch}
-        logits[indices] = model.predict_on_batch(inputs)[: indices.size]
+        inputs = {name: batch[name] for name in ("token_ids", "padding_mask")}
+        inputs["segment_ids"] = batch.get("segment_ids", np.zeros_like(batch["token_ids"]))
+        # KerasHub's own would preprocess what is token ids already
+        logits[indices] = keras.Model.predict_on_batch(model, inputs)[: indices.size]
     return logits

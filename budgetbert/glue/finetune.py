@@ -20,6 +20,7 @@ from budgetbert.glue.protocols import steps_of, steps_per_epoch
 from budgetbert.optimizers import exclude_from_weight_decay
 from budgetbert.training.checkpoint import Checkpoints, take_up
 from budgetbert.training.guards import LossGuard
+from budgetbert.training.loggers import make_callbacks
 from budgetbert.training.loop import Loop
 from budgetbert.training.objectives import Classification
 from budgetbert.training.run import Run, replacing
@@ -163,7 +164,7 @@ class Finetuning:
             checkpoints=checkpoints,
             checkpoint_every=_CHECKPOINT_EVERY,
             keep_mark=None,
-            callbacks=keras.callbacks.CallbackList([]),
+            callbacks=make_callbacks((), run.directory, self.update.model),
             display=lambda line, spent: None,
             signals=self.signals,
             **begun,
