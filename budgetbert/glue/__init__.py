@@ -1,0 +1,1 @@
+"""GLUE: finetune, evaluate, and say exactly how."""
