@@ -127,7 +127,8 @@ def unlike(result, baseline):
 def facts(result):
     """Returns what was finetuned and how (dict of headings to dict of str), without paths of the machine."""
     model, settings = result.get("model") or {}, result["protocol_settings"]
-    settings = {key: value for key, value in settings.items() if key not in ("name", "description")}
+    # the seeds are told with each score: `--seeds` may have asked for others than the protocol's
+    settings = {key: value for key, value in settings.items() if key not in ("name", "description", "seeds")}
     settings["mnli_transfer"] = settings.get("mnli_transfer") or False
     pretraining = result.get("pretraining") or {}
     seconds = (result.get("finetuning") or {}).get("seconds")
