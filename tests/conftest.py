@@ -27,6 +27,8 @@ _WITHOUT_BACKEND = (
     *("training/test_processes", "test_launch"),
     *("training/test_outlook", "training/test_reference"),
     *("glue/test_data", "glue/test_metrics", "glue/test_protocols", "glue/test_batches"),
+    *("glue/test_baseline", "glue/test_means", "glue/test_published", "glue/test_report", "glue/test_submission"),
+    "glue/test_table",
     *("test_budget", "test_schedules", "test_normalization", "models/test_tokenizer_agreement"),
 )
 

@@ -24,7 +24,8 @@ def write_card(directory, model, model_path, export_format, name):
     Args:
         directory: string. The export.
         model: `BertBudgetTextClassifier` or `BertBudgetMaskedLM` with a preprocessor.
-        model_path: string. The `.keras` file; what stands beside it (a run, `glue.json`) is reported.
+        model_path: string. The `.keras` file; what stands beside it (a run, `glue.json`) is reported, of a
+            finetuned task what `glue.json` above its folder says.
         export_format: string. A key of `FORMATS`.
         name: string. What the export's folder is called.
     """
@@ -38,7 +39,7 @@ def render(model, model_path, export_format, name):
     folder = os.path.dirname(os.path.abspath(model_path))
     parts = [_front_matter(model), f"# {_title(model)}", _architecture(model), "", f"This is {FORMATS[export_format]}."]
     parts += ["", "## Training", "", *_training(folder)]
-    parts += ["", "## GLUE", "", *_glue(read_json(os.path.join(folder, "glue.json")))]
+    parts += ["", "## GLUE", "", *_glue(_read_glue(folder))]
     parts += ["", "## Use and limits", "", *_use(model)]
     parts += ["", "## Loading", "", *_loading(model, os.path.basename(model_path), export_format, name)]
     return "\n".join(parts) + "\n"
@@ -121,17 +122,38 @@ def _nats(loss):
     return loss and f"{loss:.3f} nats"
 
 
+def _read_glue(folder):
+    """The `glue.json` in a folder; beside the folder of a finetuned task, that with this task alone."""
+    beside = read_json(os.path.join(folder, "glue.json"))
+    if beside is not None:
+        return beside
+    above, task = read_json(os.path.join(os.path.dirname(folder), "glue.json")), os.path.basename(folder)
+    tasks = above.get("tasks") if isinstance(above, dict) else None
+    # the other tasks' scores are of other models
+    return {**above, "tasks": {task: tasks[task]}} if isinstance(tasks, dict) and task in tasks else None
+
+
 def _glue(glue):
-    """Lines with the table of `glue.json`, each metric over its seeds."""
+    """Lines with the table of `glue.json`, each metric over its seeds, in percent as papers give it."""
     tasks = (glue or {}).get("tasks")
     if not tasks:
         return ["Not measured."]
-    lines = [f"Protocol: {glue['protocol']}.", ""] if "protocol" in glue else []
-    lines += ["| task | metric | median | seeds |", "|---|---|---|---|"]
+    lines = [_protocol(glue), ""] if "protocol" in glue else []
+    lines += ["| task | metric | median | spread | seeds | examples |", "|---|---|--:|--:|--:|--:|"]
+    notes = []
     for task, result in tasks.items():
         for metric, found in result["metrics"].items():
-            lines.append(f"| {task} | {metric} | {found['median']:.4g} | {found['n']} |")
-    return lines
+            spread = f"{100 * (max(found['values']) - min(found['values'])):.1f}" if found["n"] > 1 else "–"
+            scores = f"{100 * found['median']:.1f} | {spread} | {found['n']} | {result.get('examples', '–')}"
+            lines.append(f"| {task} | {metric.replace('_', ' ')} | {scores} |")
+        notes += [f"- {task}: {note}" for note in result.get("notes") or ()]
+    return [*lines, "", *notes] if notes else lines
+
+
+def _protocol(glue):
+    described = (glue.get("protocol_settings") or {}).get("description")
+    split = f" Split: {glue['split']}." if glue.get("split") else ""
+    return f"Protocol: {glue['protocol']}{f', {described}' if described else ''}".rstrip(".") + f".{split}"
 
 
 def _use(model):

@@ -6,9 +6,8 @@ from budgetbert.glue import metrics
 from budgetbert.glue.batches import EncodedExamples, judging_batches
 from budgetbert.glue.classifier import logits_of
 from budgetbert.glue.finetune import summary
+from budgetbert.glue.submission import file_of
 from budgetbert.glue.tasks import TASKS
-
-_FILE_ENDINGS = {"_matched": "-m", "_mismatched": "-mm"}  # of a submission's files of MNLI
 
 
 def predict(model, examples):
@@ -34,7 +33,7 @@ def predict_tests(tasks, source, path_of):
     for task in tasks:
         model = None
         for split in task.test:
-            name = task.title + _FILE_ENDINGS.get(split.suffix, "")
+            name = file_of(task, split)
             examples = source.read(task, split)
             if examples is None:
                 without.append(name)

@@ -1,5 +1,6 @@
 """Charts as inline SVG that take their colours and their type from the page, and as a picture."""
 
+import dataclasses
 import html
 import io
 import re
@@ -193,6 +194,63 @@ def rank_chart(ranks, frequencies, *, width=8.8, height=3.3):
                   textcoords="offset points", ha="right" if below else "left", va="top" if below else "bottom",
                   color=_MUTED, fontsize=7.5)  # fmt: skip
     return _svg(figure, "Occurrences of tokens over their rank", salt=f"{width}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Bar:
+    """One bar of a `bar_chart`.
+
+    Args:
+        label: str.
+        value: float.
+        kind: str. `"ours"`, `"baseline"`, `"other"`, or `"apart"`: hollow, of another scale than the rest.
+        range: tuple of two float, drawn as a line over its end. Defaults to none.
+    """
+
+    label: str
+    value: float
+    kind: str
+    range: tuple | None = None
+
+
+def bar_chart(name, bars, *, level=None, width=4.3):
+    """Draws scores in percent as bars, one under the other, each with its number.
+
+    Args:
+        name: str. What it is, for screen readers.
+        bars: list of `Bar`.
+        level: float, drawn dashed. Defaults to none.
+        width: float. In inches of 72 SVG units.
+
+    Returns:
+        str, an `<svg>` element.
+    """
+    figure, axes = _open(width, 0.3 + 0.2 * len(bars))
+    styles = {
+        "ours": {"color": _SECOND},
+        "baseline": {"color": _FIRST},
+        "other": {"color": _MUTED, "alpha": 0.5},
+        "apart": {"facecolor": "none", "edgecolor": _MUTED, "linewidth": 0.8},
+    }
+    lowest = min(0.0, *(bar.value for bar in bars), *(bar.range[0] for bar in bars if bar.range))
+    for place, bar in enumerate(bars):
+        axes.barh(place, bar.value, height=0.62, zorder=2, **styles[bar.kind])
+        end = max(bar.value, 0.0)
+        if bar.range and bar.range[0] < bar.range[1]:
+            axes.plot(bar.range, (place, place), color=_INK, linewidth=1, marker="|", markersize=4, zorder=3)
+            end = max(end, bar.range[1])
+        axes.annotate(f"{bar.value:.1f}", (end, place), (4, 0), textcoords="offset points", va="center", color=_INK,
+                      fontsize=7.5, fontweight="bold" if bar.kind == "ours" else "normal")  # fmt: skip
+    if level is not None:
+        axes.axvline(level, color=_MUTED, linewidth=0.8, linestyle=(0, (3, 3)), zorder=1)
+    axes.set_yticks(range(len(bars)), [bar.label for bar in bars])
+    axes.invert_yaxis()
+    axes.grid(False, axis="y")
+    axes.grid(axis="x", color=_GRID, linewidth=0.6)
+    axes.spines["bottom"].set_visible(False)
+    axes.set_xlim(1.05 * lowest, 110)
+    axes.set_xticks(range(0, 101, 25))
+    return _svg(figure, name)
 
 
 def _open(width, height, panels=None):

@@ -86,7 +86,7 @@ def test_the_three_snippets_of_the_card_say_the_same(kind, tmp_path, finished_ru
         served = [row["label"] for row in ast.literal_eval(printed["TensorFlow Serving"])]
         assert re.findall("feline|canine", printed["Keras"]) == served
         assert re.findall("feline|canine", printed["Transformers"]) == served
-        assert "| rte | accuracy | 0.55 | 2 |" in cards[0]
+        assert "| rte | accuracy | 55.0 | 10.0 | 2 | – |" in cards[0]
         assert "no record of its training" in cards[0]
     else:
         (row,) = ast.literal_eval(printed["TensorFlow Serving"])
