@@ -51,15 +51,13 @@ def _finetune(options, load_model, signals):
     tasks.sort(key=lambda task: task.name != "mnli" if protocol.mnli_transfer else 0)  # the others start from it
     examples = {task.name: _read(task, source, options) for task in tasks if task.train}
     pretrained = Pretrained(load_model(options.model), options.random_weights)
-    identity = {
-        "model": pretrained.fingerprint,
-        "seeds": seeds,
-        "max_train_examples": options.max_train_examples,
-        "precision_asked": options.precision,
-    }
+    identity = {"model": pretrained.fingerprint, "precision_asked": options.precision}
+    of_task = {"seeds": seeds, "max_train_examples": options.max_train_examples}
     run = Run(options.output_dir)
     decisive = {"recipe": "finetune_glue", "protocol": protocol.settings, **identity}
     run.check(decisive)
+    for task in tasks:
+        _check_task(run, task, of_task)
     run.start(decisive, {"command": sys.argv, "model": options.model, "glue_dir": options.glue_dir})
     run.log({"tasks": [task.name for task in tasks]})  # from now on other settings are another run
     try:
@@ -103,10 +101,12 @@ def _finetune(options, load_model, signals):
                 weights_of,
                 device,
                 run.path(task.name),
-                {key: value for key, value in identity.items() if key != "seeds"},
+                {**identity, "max_train_examples": options.max_train_examples},
                 signals,
                 console.print,
             )
+            os.makedirs(run.path(task.name), exist_ok=True)
+            run.write_json(os.path.join(task.name, "settings.json"), of_task)
             entry = finetuning(seeds)
             entry["notes"] = [*note, *entry["notes"]]
             result["tasks"][task.name] = entry
@@ -144,6 +144,21 @@ def _submit(tasks, source, model_of, run, console):
         console.print("gluebenchmark.com would refuse it:")
         for fault in faults:
             console.print(f"  {fault}")
+
+
+def _check_task(run, task, settings):
+    """Raises an `InputError` where a task was begun with another number of seeds or of examples.
+
+    The models of all seeds but the median are deleted, so another median cannot be chosen afterwards.
+    """
+    begun = run.read_json(os.path.join(task.name, "settings.json")) or settings
+    for key, old in begun.items():
+        if old != settings[key]:
+            asked = "none" if settings[key] is None else settings[key]
+            raise InputError(
+                f"{run.path(task.name)} was begun with --{key} {old}, asked for was {asked}: give the old value for "
+                "this task, or another --output_dir."
+            )
 
 
 def pretraining_of(model_path):

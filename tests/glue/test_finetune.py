@@ -96,8 +96,10 @@ def test_a_finished_run_is_taken_over(finished, glue, monkeypatch):
 
 
 def test_another_protocol_in_the_same_directory_is_refused(finished, glue):
-    with pytest.raises(InputError, match="seeds is 2, asked for was 3"):
+    with pytest.raises(InputError, match="cola was begun with --seeds 2, asked for was 3"):
         run(glue, finished[0], seeds=3)
+    with pytest.raises(InputError, match="cola was begun with --max_train_examples None, asked for was 60"):
+        run(glue, finished[0], max_train_examples=60)
     with pytest.raises(InputError, match="holds another run: its model"):
         keras.utils.set_random_seed(5)
         run(glue, finished[0], model=folder.pretrained(), random_weights=True)
