@@ -9,6 +9,7 @@ Memory    under 12 GB      Time  about 10 minutes on 2 cores
 Run       python tools/check_full_size.py [--case bert_large/512/lamb] [--backend tensorflow] [--precision float32]
 """
 
+import functools
 import json
 import math
 import os
@@ -43,7 +44,7 @@ flags.DEFINE_enum("precision", "float32", ["float32", "mixed_bfloat16"], "What t
 
 def main():
     if flags.FLAGS.case:
-        print(json.dumps(check(*flags.FLAGS.case.split("/"), flags.FLAGS.precision)))
+        print(json.dumps(check(flags.FLAGS.case, flags.FLAGS.precision)))
         return
     print(f"{flags.FLAGS.backend}, {flags.FLAGS.precision}, one row per micro-batch, one update each\n")
     names = ("model", "length", "optimizer", "parameters", "slots", "decayed, not", "parts", "loss", "build", "first",
@@ -78,10 +79,12 @@ def row(case, figures):
     )
 
 
-def check(preset, length, optimizer_name, precision):
+def check(case, precision):
     """Runs one update and returns its figures as dict; `TrainingError` where something is not as it should be."""
     import numpy as np
 
+    preset, length, optimizer_name = case.split("/")
+    demand = functools.partial(demand_of, case)
     command_line.start_keras()
     import keras
 
@@ -152,10 +155,10 @@ def beginning(variable):
     return ops.convert_to_numpy(ops.reshape(variable, (-1,))[:64]).tolist()
 
 
-def demand(condition, message):
+def demand_of(case, condition, message):
     """Raises a `TrainingError` with `message` unless `condition` holds."""
     if not condition:
-        raise command_line.TrainingError(f"{flags.FLAGS.case} has {message}.")
+        raise command_line.TrainingError(f"{case} has {message}.")
 
 
 _COUNTERS = ("iteration", "iterations", "learning_rate")

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import numpy as np
 from budgetbert import command_line
 from budgetbert.batches import stack
 from budgetbert.training.display import Display
+from budgetbert.training.loop import Loop
 from budgetbert.training.objectives import MaskedLanguageModeling
 from budgetbert.training.replicas import open_replicas
 from budgetbert.training.update import make_update
@@ -23,6 +25,7 @@ from tests.training.test_loss_scaling import model_without_attention
 
 ROOT = pathlib.Path(__file__).parents[2]
 PATIENCE = 300  # seconds; only a run that hangs takes so long, also on a busy machine
+_LEFT = re.compile(r"^left after (\d+)$", re.MULTILINE)
 
 
 class Runs:
@@ -33,19 +36,20 @@ class Runs:
         directory: path, of the run.
         processes: int.
         devices: int. Logical ones of the first process, if it is alone.
-        trouble: tuple of a step and the name of a signal, which the last process sends to itself when it has come
-            there.
+        trouble: tuple of a step and the name of a signal, which a process sends to itself when it has come there.
+        troubled: int. The rank of that process. Defaults to the last one.
         flags: see `tests.training.runs.train`.
     """
 
-    def __init__(self, corpus, directory, processes=1, devices=1, trouble=None, **flags):
+    def __init__(self, corpus, directory, processes=1, devices=1, trouble=None, troubled=None, **flags):
         told = {"corpus": str(corpus), "output_dir": str(directory), **flags}
         ports = free_ports(processes)
         directory.parent.mkdir(exist_ok=True)
         self._outputs = [directory.with_name(f"{directory.name}.output-{rank}") for rank in range(processes)]
         self._processes = []
+        troubled = processes - 1 if troubled is None else troubled
         for rank, path in enumerate(self._outputs):
-            arguments = (told, devices, trouble if rank == processes - 1 else None)
+            arguments = (told, devices, trouble if rank == troubled else None)
             with open(path, "w", encoding="utf-8") as output:
                 self._processes.append(start("train_here", arguments, output, place(rank, ports)))
 
@@ -64,6 +68,10 @@ class Runs:
     def output(self, rank):
         """Returns what a process has printed, as str."""
         return self._outputs[rank].read_text(encoding="utf-8")
+
+    def last_steps(self):
+        """Returns the list of the steps (str) after which the processes left their loops."""
+        return [step for rank in range(len(self._outputs)) for step in _LEFT.findall(self.output(rank))]
 
 
 def start(name, arguments, output, environment):
@@ -135,17 +143,22 @@ def make_logical_devices(count):
 
 
 def train_here(told, devices, trouble):
-    """What each process of `Runs` does."""
-    display = Display.__call__
+    """What each process of `Runs` does; it prints the step after which it has left the loop."""
+    display, train = Display.__call__, Loop.__call__
 
     def meet_trouble(self, line, fraction):
         display(self, line, fraction)
         if trouble and line["step"] == trouble[0]:
             os.kill(os.getpid(), getattr(signal, trouble[1]))
 
+    def leave(self):
+        ended = train(self)
+        print(f"\nleft after {self.progress.step}", flush=True)
+        return ended
+
     make_logical_devices(devices)
     sys.argv = ["recipe"]
-    with mock.patch.object(Display, "__call__", meet_trouble):
+    with mock.patch.object(Display, "__call__", meet_trouble), mock.patch.object(Loop, "__call__", leave):
         command_line.run(lambda: train_clipped(**told))
 
 

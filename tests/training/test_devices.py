@@ -84,6 +84,40 @@ class TestTwoProcesses:
         assert len(steps) == len(set(steps)) + steps.count(8) - 1  # what came after the last checkpoint stands twice
 
 
+def test_where_the_first_process_dies_the_other_ends_and_the_same_commands_go_on_to_the_same_bits(
+    small_corpus, tmp_path
+):
+    undisturbed = several.run(small_corpus.directory, tmp_path / "undisturbed", processes=2)
+    directory, trouble = tmp_path / "run", {"trouble": (8, "SIGKILL"), "troubled": 0}
+    with several.Runs(small_corpus.directory, directory, processes=2, **trouble) as runs:
+        codes, said = runs.wait(), runs.output(1)
+    sentence = "recipe: process 0 of 2 was lost: the same commands go on from the last checkpoint."
+    if keras.backend.backend() == "jax" and codes[1] != 1:  # its runtime was faster, and has aborted the process
+        assert codes == [-9, -6], said
+        assert "another task died" in said
+    else:
+        assert codes == [-9, 1], said
+        assert said.count(sentence) == 1
+    assert not (directory / "model.keras").exists()
+    assert several.farthest(several.run(small_corpus.directory, directory, processes=2), undisturbed) == 0
+    lines = Run(str(directory)).lines()
+    # of step 6, or of step 3 where that checkpoint was still being written
+    assert [line["resumed_from_step"] for line in lines if "resumed_from_step" in line] in ([3], [6])
+    assert lines[-1]["step"] == 12
+
+
+def test_a_budget_of_time_ends_both_processes_after_the_same_step(small_corpus, tmp_path):
+    flags = {"budget": "20s", "checkpoint_every": "10m"}
+    with several.Runs(small_corpus.directory, tmp_path / "run", processes=2, **flags) as runs:
+        assert runs.wait() == [0, 0], runs.output(0) + runs.output(1)
+        first, second = runs.last_steps()
+    final = Run(str(tmp_path / "run")).final
+    assert first == second == str(final["step"])
+    assert final["step"] > 0
+    assert 0.9 < final["budget_spent"] <= 1.05
+    assert 15 < final["elapsed_seconds"] < 25
+
+
 @pytest.mark.without_backend
 @pytest.mark.parametrize("text", ["two", "0", "-1", "1.5", ""])
 def test_what_is_no_number_of_devices(text):
