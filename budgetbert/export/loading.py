@@ -32,7 +32,8 @@ def load_trained(path):
     head = _read_head(path)
     if head not in _HEADS:
         raise InputError(
-            f"--model {path} holds a {head.split('>')[-1]}: give a BertBudgetMaskedLM or a BertBudgetTextClassifier."
+            f"--model {path} holds a {head.split('>')[-1]}: only a BertBudgetMaskedLM or a BertBudgetTextClassifier "
+            "will do."
         )
     try:
         # a task compiles itself, with a new optimizer that the saved state does not fit

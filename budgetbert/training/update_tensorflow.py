@@ -1,9 +1,14 @@
 """`Update` on TensorFlow: variables are changed in place."""
 
+import logging
+
 import tensorflow as tf
 
 from budgetbert.optimizers.loss_scale import next_scale
 from budgetbert.training.update import BaseUpdate
+
+# it warns of graphs that are traced anew for each length of rows, as is meant here (see `_compile`)
+logging.getLogger("tensorflow").addFilter(lambda record: "triggered tf.function retracing" not in record.getMessage())
 
 
 class Update(BaseUpdate):
