@@ -14,9 +14,24 @@ def block_weights(config):
     Args:
         config: dict, the configuration of a preset's backbone.
     """
-    width, inner = config["hidden_dim"], config["intermediate_dim"]
+    return sum(_weights_by_part(config).values())
+
+
+def _weights_by_part(config):
+    layers, width, inner = config["num_layers"], config["hidden_dim"], config["intermediate_dim"]
     outer = inner // 2 if config.get("gated") else inner
-    return config["num_layers"] * width * (4 * width + inner + outer)
+    return {"attention": layers * 4 * width * width, "feed_forward": layers * width * (inner + outer)}
+
+
+def training_flops_by_part(config, sequence_length, predictions_per_row):
+    """`training_flops_per_token` as a dict of its parts: `attention`, `feed_forward` and `head`."""
+    width, weights = config["hidden_dim"], _weights_by_part(config)
+    head = width * config["vocabulary_size"] + (width * width if config.get("head_transform", True) else 0)
+    return {
+        "attention": 6 * weights["attention"] + 12 * config["num_layers"] * sequence_length * width,
+        "feed_forward": 6 * weights["feed_forward"],
+        "head": 6 * predictions_per_row / sequence_length * head,
+    }
 
 
 def training_flops_per_token(config, sequence_length, predictions_per_row):
@@ -32,10 +47,7 @@ def training_flops_per_token(config, sequence_length, predictions_per_row):
 
     Source: Kaplan et al. 2020, section 2.1, with the attention products and the head written out.
     """
-    width, layers = config["hidden_dim"], config["num_layers"]
-    head = width * config["vocabulary_size"] + (width * width if config.get("head_transform", True) else 0)
-    share = predictions_per_row / sequence_length
-    return 6 * block_weights(config) + 12 * layers * sequence_length * width + 6 * share * head
+    return sum(training_flops_by_part(config, sequence_length, predictions_per_row).values())
 
 
 def compiled(function):
@@ -62,13 +74,18 @@ def median_seconds(function, *arguments, repeats=5):
 
 
 def measure_matmul_rate(dtype):
-    """Measures the FLOP/s of a (4096, 1024) x (1024, 1024) product, what MFU is a share of.
+    """Measures the FLOP/s of matrix products, what MFU is a share of: (4096, 1024) x (1024, 1024), and where those take
+    less than a millisecond each, as on a GPU that they do not fill, (8192, 8192) x (8192, 8192).
 
     Args:
         dtype: str. `"float32"`, `"bfloat16"` or `"float16"`.
     """
+    rate = _measure_chain(4096, 1024, 4, dtype)
+    return rate if rate < 2 * 4096 * 1024**2 / 1e-3 else _measure_chain(8192, 8192, 16, dtype)
+
+
+def _measure_chain(rows, width, chain, dtype):
     generator = np.random.default_rng(0)
-    rows, width, chain = 4096, 1024, 4
     left = ops.cast(generator.normal(size=(rows, width)).astype("float32"), dtype)
     right = ops.cast(generator.normal(size=(width, width)).astype("float32") / width**0.5, dtype)
 

@@ -116,7 +116,32 @@ def cross_entropy(labels, logits):
     Returns:
         float32 tensor (...).
     """
-    if keras.backend.backend() == "tensorflow":  # one fused op; on the other backends Keras builds one-hot labels
-        return ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    if keras.backend.backend() == "tensorflow":
+        return _cross_entropy_by_softmax(labels, logits)
     label_logits = ops.squeeze(ops.take_along_axis(logits, ops.expand_dims(labels, -1), axis=-1), -1)
     return ops.logsumexp(logits, axis=-1) - label_logits
+
+
+def _cross_entropy_by_softmax(labels, logits):
+    """`cross_entropy` on TensorFlow, whose own fused operation takes up to a third of a small model's step on a CPU.
+
+    The gradient is the softmax with 1 taken off at the label. It is computed at once, by the fast kernel there is for
+    it, and the logarithm of its sum follows from its largest entry, which is at least 1 / classes.
+    """
+    import tensorflow as tf
+
+    shape, classes = tf.shape(labels), logits.shape[-1]
+    labels = tf.reshape(labels, [-1])
+    places = tf.stack([tf.range(tf.size(labels)), tf.cast(labels, "int32")], axis=1)
+
+    @tf.custom_gradient
+    def losses(logits):
+        softmax = tf.nn.softmax(logits)
+        log_sums = tf.reduce_max(logits, axis=-1) - tf.math.log(tf.reduce_max(softmax, axis=-1))
+
+        def gradient(upstream):
+            return tf.tensor_scatter_nd_sub(softmax * upstream[:, None], places, upstream)
+
+        return log_sums - tf.gather_nd(logits, places), gradient
+
+    return tf.reshape(losses(tf.reshape(logits, [-1, classes])), shape)

@@ -17,5 +17,5 @@ def test_it_writes_both_speeds_and_their_ratio(tmp_path):
     ours, peer = result["ours"]["tokens_per_second"], result["peer"]["tokens_per_second"]
     assert result["ratio"] == pytest.approx(ours / peer)
     assert result["ours"]["micro_batches"] == 2
-    assert result["steps"] >= 5
+    assert result["turns"] >= 5
     assert f"ratio {result['ratio']:.3f}" in printed

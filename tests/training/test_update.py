@@ -253,3 +253,24 @@ def test_cross_entropy_is_the_formula():
         expected,
         atol=1e-5,
     )
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the loss is written out on TensorFlow alone")
+def test_50_steps_give_the_losses_of_the_plain_loss(loader, monkeypatch):
+    losses = []
+    for plain in (False, True):
+        if plain:
+            monkeypatch.setattr(
+                "budgetbert.training.objectives.cross_entropy",
+                lambda labels, logits: ops.sparse_categorical_crossentropy(labels, logits, from_logits=True),
+            )
+        update = make(clip_norm=1.0)
+        losses.append([train(update, loader, 8, (1,), first=8 * step)["loss"] for step in range(50)])
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+    assert losses[0][-1] < 0.9 * losses[0][0]
+
+
+def test_the_cross_entropy_is_exact_where_the_label_is_all_but_impossible():
+    logits, labels = np.array([[0.0, 300.0, 1.0], [5.0, -400.0, 5.0]], "float32"), np.array([0, 1], "int32")
+    losses = ops.convert_to_numpy(cross_entropy(ops.convert_to_tensor(labels), ops.convert_to_tensor(logits)))
+    np.testing.assert_allclose(losses, [300.0, 405 + np.log(2)], rtol=1e-6)
