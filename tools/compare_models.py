@@ -68,9 +68,10 @@ def main(*paths):
             raise InputError(f"{path} has another vocabulary than {FLAGS.corpus}: prepare the text with the model's.")
         results[path] = judge(model, corpus, FLAGS.rows, FLAGS.mask_rate)
     table = Table("model", "loss, nats", "accuracy", box=None, header_style="bold")
+    table.columns[0].no_wrap = True  # a path is copied whole
     for path, found in results.items():
         table.add_row(path, f"{found['validation_loss']:.3f}", f"{found['validation_accuracy']:.1%}")
-    Console(soft_wrap=True).print(table)
+    Console(width=max(map(len, paths)) + 40).print(table)
     if FLAGS.json:
         with open(FLAGS.json, "w", encoding="utf-8") as file:
             json.dump(results, file, indent=1)

@@ -1,17 +1,14 @@
 """The recipe as a user types it: a run from a file, its exit codes, and what it says of bad input."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import pytest
 
 from tests.glue import folder
+from tests.programs import call
 
-REPOSITORY = Path(__file__).parents[2]
+RECIPE = "recipes/finetune_glue.py"
 
 
 @pytest.fixture(scope="module")
@@ -27,18 +24,9 @@ def glue(tmp_path_factory):
     return folder.write(tmp_path_factory.mktemp("glue"), tasks=("CoLA", "RTE"))
 
 
-def call(*flags):
-    return subprocess.run(
-        [sys.executable, REPOSITORY / "recipes" / "finetune_glue.py", *map(str, flags)],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-    )
-
-
 def test_from_a_file_to_a_table(model, glue, tmp_path):
     flags = ("--model", model, "--glue_dir", glue, "--protocol", "quick", "--output_dir", tmp_path / "out")
-    done = call(*flags, "--max_train_examples", "60", "--precision", "float32")
+    done = call(RECIPE, *flags, "--max_train_examples", "60", "--precision", "float32")
     assert done.returncode == 0, done.stderr
     assert "missing in" in done.stdout
     assert "CoLA, seed 0: matthews" in done.stdout
@@ -63,7 +51,7 @@ def test_from_a_file_to_a_table(model, glue, tmp_path):
 )
 def test_bad_input_is_one_sentence_and_code_2(model, glue, tmp_path, changed, sentence):
     flags = {"--model": model, "--glue_dir": glue, "--output_dir": tmp_path / "out", **changed}
-    done = call(*(part for name, value in flags.items() if value is not None for part in (name, value)))
+    done = call(RECIPE, *(part for name, value in flags.items() if value is not None for part in (name, value)))
     assert done.returncode == 2
     assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -76,6 +64,6 @@ def test_a_model_without_a_vocabulary_is_refused(glue, tmp_path):
     model.preprocessor = None
     path = tmp_path / "model.keras"
     model.save(path)
-    done = call("--model", path, "--glue_dir", glue, "--output_dir", tmp_path / "out")
+    done = call(RECIPE, "--model", path, "--glue_dir", glue, "--output_dir", tmp_path / "out")
     assert done.returncode == 2
     assert "has no vocabulary" in done.stderr

@@ -1,22 +1,7 @@
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from tests.glue.results import make_result, write
-
-REPOSITORY = Path(__file__).parents[2]
-
-
-def call(tool, *arguments):
-    return subprocess.run(
-        [sys.executable, REPOSITORY / "tools" / f"{tool}.py", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-    )
+from tests.programs import call
 
 
 @pytest.fixture
@@ -30,7 +15,7 @@ def results(tmp_path):
 
 
 def test_a_result_is_compared_with_its_baseline(results, tmp_path):
-    done = call("compare_glue", *results)
+    done = call("tools/compare_glue.py", *results)
     assert done.returncode == 0, done.stderr
     assert "cramming_24h mini_crammed against A random initialisation. Protocol `cramming`" in done.stdout
     assert "| CoLA | Matthews | 31.0 | 1.0 | +30.0 | 4.0 | beaten | twice the spread of 3 seeds |" in done.stdout
@@ -39,7 +24,7 @@ def test_a_result_is_compared_with_its_baseline(results, tmp_path):
 
 
 def test_the_pages_are_written_with_the_baseline_on_request(results, tmp_path):
-    done = call("compare_glue", *results, "--report")
+    done = call("tools/compare_glue.py", *results, "--report")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith(str(tmp_path / "ours" / "glue.html"))
     assert "Against the baseline" in (tmp_path / "ours" / "glue.html").read_text(encoding="utf-8")
@@ -51,7 +36,7 @@ def test_the_pages_are_written_with_the_baseline_on_request(results, tmp_path):
     [([], "0 files are given"), (["a"], "1 files are given"), (["a.json", "b.json"], "a.json does not exist")],
 )
 def test_bad_input_is_one_sentence_and_code_2(names, message):
-    done = call("compare_glue", *names)
+    done = call("tools/compare_glue.py", *names)
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

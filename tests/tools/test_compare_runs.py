@@ -1,16 +1,12 @@
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.programs import call
 from tests.training.runs import train
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -21,22 +17,13 @@ def runs(small_corpus, finished_run, tmp_path_factory):
     return finished_run, directory
 
 
-def call(tool, *arguments):
-    return subprocess.run(
-        [sys.executable, REPOSITORY / "tools" / f"{tool}.py", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-    )
-
-
 def log(directory):
     return [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
 
 
 def test_runs_are_laid_over_each_other_and_compared_where_all_have_been(runs, tmp_path):
     picture = tmp_path / "comparison.png"
-    done = call("compare_runs", *runs, "--x", "steps", "--output", picture)
+    done = call("tools/compare_runs.py", *runs, "--x", "steps", "--output", picture)
     assert done.returncode == 0, done.stderr
     with Image.open(picture) as image:
         colors = {color for _, color in image.convert("RGB").getcolors(100_000)}
@@ -54,7 +41,7 @@ def test_runs_are_laid_over_each_other_and_compared_where_all_have_been(runs, tm
 @pytest.mark.parametrize(("x", "y"), [("tokens", "loss"), ("flops", "gradient_norm"), ("seconds", "learning_rate")])
 def test_any_number_of_the_log_can_be_compared(runs, tmp_path, x, y):
     picture = tmp_path / "comparison.png"
-    done = call("compare_runs", *runs, "--x", x, "--y", y, "--output", picture)
+    done = call("tools/compare_runs.py", *runs, "--x", x, "--y", y, "--output", picture)
     assert done.returncode == 0, done.stderr
     assert f"{y.replace('_', ' ')} at " in " ".join(done.stdout.split())
     assert picture.stat().st_size > 1000
@@ -71,7 +58,7 @@ def test_any_number_of_the_log_can_be_compared(runs, tmp_path, x, y):
     ],
 )
 def test_bad_input_is_one_sentence_and_code_2(runs, arguments, message):
-    done = call("compare_runs", *(runs[0] if argument == "RUN" else argument for argument in arguments))
+    done = call("tools/compare_runs.py", *(runs[0] if argument == "RUN" else argument for argument in arguments))
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -80,10 +67,10 @@ def test_bad_input_is_one_sentence_and_code_2(runs, arguments, message):
 def test_the_report_of_runs_is_written_on_request(runs):
     for directory in runs:
         os.utime(directory / "report.html", (0, 0))
-    done = call("report_run", *runs)
+    done = call("tools/report_run.py", *runs)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(directory / "report.html") for directory in runs]
     for directory in runs:
         assert (directory / "report.html").stat().st_mtime > 0
         assert "Finished run" in (directory / "report.html").read_text()
-    assert call("report_run").returncode == 2
+    assert call("tools/report_run.py").returncode == 2
