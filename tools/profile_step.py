@@ -65,20 +65,6 @@ def measure_memory_rate():
     return 2 * zeros.nbytes / flops.median_seconds(lambda x: add_one(x)[0], ops.convert_to_tensor(zeros))
 
 
-def scoped_objective(setup):
-    """Returns the recipe's objective with the loss in a scope of its own."""
-    import keras
-
-    from budgetbert.training.objectives import MaskedLanguageModeling
-
-    class Scoped(MaskedLanguageModeling):
-        def measure(self, *arguments):
-            with keras.name_scope("loss"):
-                return super().measure(*arguments)
-
-    return Scoped(setup.dropout)
-
-
 def seconds_of(function):
     """Median seconds of a call, after one that is not counted."""
     taken = []
@@ -125,7 +111,7 @@ def main(_):
 
     precision, _ = devices.choose_precision(FLAGS.precision)
     matmul_rate, memory_rate = flops.measure_matmul_rate(precision.removeprefix("mixed_")), measure_memory_rate()
-    update = make_update(FLAGS.preset, precision, setup, scoped_objective(setup))
+    update = make_update(FLAGS.preset, precision, setup)
     rows, masking = (
         make_rows(FLAGS.rows, config["vocabulary_size"], setup),
         make_masking(config["vocabulary_size"], setup),

@@ -74,10 +74,16 @@ class MaskedLMHead(keras.layers.Layer):
             )
         self.built = True
 
+    def features(self, x, mask_positions):
+        """Returns what the decoder multiplies, `[batch, k, width]`."""
+        with keras.name_scope(self.name):
+            x = ops.take_along_axis(x, mask_positions[:, :, None], axis=1)
+            if self.transform:
+                x = self.transform_norm(activate(self.transform_dense(x), self.activation))
+            return x
+
     def call(self, x, mask_positions):
-        x = ops.take_along_axis(x, mask_positions[:, :, None], axis=1)
-        if self.transform:
-            x = self.transform_norm(activate(self.transform_dense(x), self.activation))
+        x = self.features(x, mask_positions)
         logits = ops.cast(self.token_embedding(x, reverse=True), "float32")
         if self.output_bias:
             logits = logits + ops.convert_to_tensor(self.bias)

@@ -1,7 +1,10 @@
 """What is minimised: from a model and a batch, the sum of losses, its weight, and sums of metrics."""
 
-import keras
 from keras import ops
+
+from budgetbert.training.losses import cross_entropy, decoded_cross_entropy
+
+_ENCODER_INPUTS = ("token_ids", "padding_mask", "segment_ids")
 
 
 class MaskedLanguageModeling:
@@ -31,22 +34,32 @@ class MaskedLanguageModeling:
             Tuple of float32 scalars: sum of losses, sum of weights, and a dict of metric sums: `accuracy` when not
             training.
         """
-        return self.measure(self.run(model, batch, training), batch, training)
+        if training:
+            return self.loss(model, self.encode(model, batch), batch), ops.sum(batch["weights"]), {}
+        return self.measure(model(self.inputs(batch), training=False), batch)
 
-    def run(self, model, batch, training):
-        """Returns what the model makes of a batch."""
-        inputs = {name: batch.get(name) for name in ("token_ids", "padding_mask", "segment_ids", "mask_positions")}
-        return model(inputs, training=training and self._dropout)
+    def inputs(self, batch):
+        """Returns what the model reads of a batch."""
+        return {name: batch.get(name) for name in (*_ENCODER_INPUTS, "mask_positions")}
 
-    def measure(self, logits, batch, training):
+    def encode(self, model, batch):
+        """Returns the encoder's hidden states in training, `[batch, length, width]`."""
+        return model.backbone({name: batch.get(name) for name in _ENCODER_INPUTS}, training=self._dropout)
+
+    def loss(self, model, hidden, batch):
+        """Returns the sum of the losses of the masked tokens, without their logits (see `decoded_cross_entropy`)."""
+        features = model.head.features(hidden, batch["mask_positions"])
+        bias = model.head.bias if model.output_bias else None
+        return decoded_cross_entropy(
+            features, model.backbone.token_embedding.embeddings, bias, batch["labels"], batch["weights"]
+        )
+
+    def measure(self, logits, batch):
         """Returns sum of losses, sum of weights and metrics of logits at the masked positions."""
         labels, weights = batch["labels"], batch["weights"]
+        hits = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), labels.dtype), labels), "float32")
         losses = ops.sum(cross_entropy(labels, logits) * weights)
-        metrics = {}
-        if not training:
-            hits = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), labels.dtype), labels), "float32")
-            metrics["accuracy"] = ops.sum(hits * weights)
-        return losses, ops.sum(weights), metrics
+        return losses, ops.sum(weights), {"accuracy": ops.sum(hits * weights)}
 
 
 class MaskedLanguageModelingAndNextSentence(MaskedLanguageModeling):
@@ -67,11 +80,14 @@ class MaskedLanguageModelingAndNextSentence(MaskedLanguageModeling):
 
     def __call__(self, model, batch, training):
         """As `MaskedLanguageModeling`, of a model with `next_sentence=True` and a batch of `pairs` rows."""
-        outputs, labels = self.run(model, batch, training), batch["next_sentence_labels"]
-        total, weight, metrics = self.measure(outputs["masked_lm"], batch, training)
-        losses, predictions = cross_entropy(labels, outputs["next_sentence"]), ops.sum(batch["weights"], axis=1)
+        labels, predictions = batch["next_sentence_labels"], ops.sum(batch["weights"], axis=1)
         if training:
-            return total + ops.sum(losses * predictions), weight, metrics
+            hidden = self.encode(model, batch)
+            losses = cross_entropy(labels, model.next_sentence_head(hidden))
+            return self.loss(model, hidden, batch) + ops.sum(losses * predictions), ops.sum(predictions), {}
+        outputs = model(self.inputs(batch), training=False)
+        losses = cross_entropy(labels, outputs["next_sentence"])
+        total, weight, metrics = self.measure(outputs["masked_lm"], batch)
         rows = ops.cast(predictions > 0, "float32")  # without one there is no row, as in the last batch of validation
         hits = ops.equal(ops.cast(ops.argmax(outputs["next_sentence"], axis=-1), labels.dtype), labels)
         for name, values in (("loss", losses), ("accuracy", ops.cast(hits, "float32"))):
@@ -97,51 +113,10 @@ class Classification:
         Returns:
             As `MaskedLanguageModeling`, the weight being the number of texts.
         """
-        inputs = {name: batch.get(name) for name in ("token_ids", "padding_mask", "segment_ids")}
+        inputs = {name: batch.get(name) for name in _ENCODER_INPUTS}
         logits, labels, weights = model(inputs, training=training), batch["labels"], batch["weights"]
         losses = ops.square(logits[:, 0] - labels) if model.num_classes == 1 else cross_entropy(labels, logits)
         return ops.sum(losses * weights), ops.sum(weights), {}
 
 
 OBJECTIVES = {"mlm": MaskedLanguageModeling, "mlm_nsp": MaskedLanguageModelingAndNextSentence}
-
-
-def cross_entropy(labels, logits):
-    """Cross-entropy in nats of integer labels.
-
-    Args:
-        labels: int tensor (...).
-        logits: float32 tensor (..., classes).
-
-    Returns:
-        float32 tensor (...).
-    """
-    if keras.backend.backend() == "tensorflow":
-        return _cross_entropy_by_softmax(labels, logits)
-    label_logits = ops.squeeze(ops.take_along_axis(logits, ops.expand_dims(labels, -1), axis=-1), -1)
-    return ops.logsumexp(logits, axis=-1) - label_logits
-
-
-def _cross_entropy_by_softmax(labels, logits):
-    """`cross_entropy` on TensorFlow, whose own fused operation takes up to a third of a small model's step on a CPU.
-
-    The gradient is the softmax with 1 taken off at the label. It is computed at once, by the fast kernel there is for
-    it, and the logarithm of its sum follows from its largest entry, which is at least 1 / classes.
-    """
-    import tensorflow as tf
-
-    shape, classes = tf.shape(labels), logits.shape[-1]
-    labels = tf.reshape(labels, [-1])
-    places = tf.stack([tf.range(tf.size(labels)), tf.cast(labels, "int32")], axis=1)
-
-    @tf.custom_gradient
-    def losses(logits):
-        softmax = tf.nn.softmax(logits)
-        log_sums = tf.reduce_max(logits, axis=-1) - tf.math.log(tf.reduce_max(softmax, axis=-1))
-
-        def gradient(upstream):
-            return tf.tensor_scatter_nd_sub(softmax * upstream[:, None], places, upstream)
-
-        return log_sums - tf.gather_nd(logits, places), gradient
-
-    return tf.reshape(losses(tf.reshape(logits, [-1, classes])), shape)

@@ -29,9 +29,12 @@ def model_without_attention(precision):
     embedding = EncoderEmbedding(256, 32, dtype=precision)
     x = embedding(token_ids)
     x = x + FeedForward(32, 64, dtype=precision)(x)
-    logits = MaskedLMHead(embedding.token_table, dtype=precision)(x, positions)
-    inputs = {layer.name: layer for layer in (token_ids, *others, positions)}
-    return keras.Model(inputs, logits)
+    head = MaskedLMHead(embedding.token_table, dtype=precision)
+    inputs = {layer.name: layer for layer in (token_ids, *others)}
+    model = keras.Model({**inputs, "mask_positions": positions}, head(x, positions))
+    model.backbone, model.head, model.output_bias = keras.Model(inputs, x), head, True
+    model.backbone.token_embedding = embedding.token_table
+    return model
 
 
 def make(precision="mixed_float16", clip_norm=None, optimizer=None, build=model_without_attention):
