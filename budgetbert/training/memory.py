@@ -13,7 +13,7 @@ from budgetbert.training import devices
 # keeps more, comes to twice that (docs/LOG.md, 2026-11-24).
 _VALUES_PER_WIDTH = 34
 _VALUES_PER_PAIR = 5
-_LOGITS = 3  # the logits in float32, their softmax, their gradient
+_LOGITS = 3  # with an output bias: the logits in float32, with it added, their softmax; without one half of it or less
 # The estimate was up to 1.35 times off the compiler's account (docs/LOG.md, 2026-11-24); others use the machine too.
 _SHARE_OF_AVAILABLE = 0.5
 
