@@ -94,7 +94,8 @@ def _on_tensorflow(features, kernel, bias, labels, weights):
 
         return _loss(probabilities, weights), gradient
 
-    return loss(features, kernel, *([] if bias is None else [bias]))
+    # values: what Keras takes for a tensor is the variable itself, of which a custom gradient wants to know more
+    return loss(features, *(tf.convert_to_tensor(x) for x in (kernel, bias) if x is not None))
 
 
 def _on_jax(features, kernel, bias, labels, weights):
