@@ -80,11 +80,10 @@ def _finetune(options, load_model, signals):
                 "precision": device.precision,
                 "seconds": 0.0,
             },
-            "tasks": {},
+            "tasks": (run.read_json("glue.json") or {"tasks": {}})["tasks"],  # of earlier commands too
             "missing": missing,
             "command": sys.argv,
         }
-        before = run.read_json("glue.json") or {"tasks": {}}
 
         def model_of(name):
             return run.path(os.path.join(name, "model.keras"))
@@ -110,11 +109,10 @@ def _finetune(options, load_model, signals):
             entry = finetuning(seeds)
             entry["notes"] = [*note, *entry["notes"]]
             result["tasks"][task.name] = entry
-            result["finetuning"]["seconds"] = sum(part["seconds"] for part in result["tasks"].values())
-            run.write_json("glue.json", {**result, "tasks": {**before["tasks"], **result["tasks"]}})
+            result["finetuning"]["seconds"] = sum(part.get("seconds", 0) for part in result["tasks"].values())
+            run.write_json("glue.json", result)
         if TASKS["ax"] in tasks and (diagnostic := judge_diagnostic(source, model_of)):
             result["tasks"]["ax"] = diagnostic
-        result["tasks"] = {**before["tasks"], **result["tasks"]}
         result["missing"] = [name for name in missing if name not in result["tasks"]]
         run.write_json("glue.json", result)
         print_result(result, console=console)

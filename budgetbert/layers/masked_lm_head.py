@@ -76,11 +76,10 @@ class MaskedLMHead(keras.layers.Layer):
 
     def features(self, x, mask_positions):
         """Returns what the decoder multiplies, `[batch, k, width]`."""
-        with keras.name_scope(self.name):
-            x = ops.take_along_axis(x, mask_positions[:, :, None], axis=1)
-            if self.transform:
-                x = self.transform_norm(activate(self.transform_dense(x), self.activation))
-            return x
+        x = ops.take_along_axis(x, mask_positions[:, :, None], axis=1)
+        if self.transform:
+            x = self.transform_norm(activate(self.transform_dense(x), self.activation))
+        return x
 
     def call(self, x, mask_positions):
         x = self.features(x, mask_positions)

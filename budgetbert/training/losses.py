@@ -69,9 +69,7 @@ def _gradients(upstream, errors, features, kernel, has_bias, weights):
     scaled = ops.cast(ops.cast(features, "float32") * scale, features.dtype)
     for_features = ops.cast(ops.matmul(errors, ops.cast(kernel, errors.dtype)), "float32") * scale
     for_kernel = ops.cast(ops.matmul(ops.transpose(errors), scaled), "float32")
-    for_bias = None
-    if has_bias:
-        for_bias = ops.sum(ops.cast(errors, "float32") * scale, axis=0)
+    for_bias = ops.sum(ops.cast(errors, "float32") * scale, axis=0) if has_bias else None
     return ops.cast(for_features, features.dtype), for_kernel, for_bias
 
 

@@ -1,5 +1,6 @@
 """What is minimised: from a model and a batch, the sum of losses, its weight, and sums of metrics."""
 
+import keras
 from keras import ops
 
 from budgetbert.training.losses import cross_entropy, decoded_cross_entropy
@@ -48,7 +49,8 @@ class MaskedLanguageModeling:
 
     def loss(self, model, hidden, batch):
         """Returns the sum of the losses of the masked tokens, without their logits (see `decoded_cross_entropy`)."""
-        features = model.head.features(hidden, batch["mask_positions"])
+        with keras.name_scope(model.head.name):  # as its call has it, for profilers
+            features = model.head.features(hidden, batch["mask_positions"])
         bias = model.head.bias if model.output_bias else None
         return decoded_cross_entropy(
             features, model.backbone.token_embedding.embeddings, bias, batch["labels"], batch["weights"]

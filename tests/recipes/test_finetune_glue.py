@@ -37,6 +37,17 @@ def test_from_a_file_to_a_table(model, glue, tmp_path):
     assert "trained on 60 of 120 examples" in result["tasks"]["rte"]["notes"]
 
 
+def test_two_commands_on_one_directory_make_one_result(model, glue, tmp_path):
+    flags = ("--model", model, "--glue_dir", glue, "--protocol", "quick", "--output_dir", tmp_path / "out")
+    for task in ("cola", "rte"):
+        done = call(RECIPE, *flags, "--tasks", task, "--max_train_examples", "20", "--precision", "float32")
+        assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "out" / "glue.json").read_text())
+    seconds = [part["seconds"] for part in result["tasks"].values()]
+    assert len(seconds) == 2
+    assert result["finetuning"]["seconds"] == pytest.approx(sum(seconds))
+
+
 @pytest.mark.without_backend
 @pytest.mark.parametrize(
     ("changed", "sentence"),

@@ -6,6 +6,7 @@ from keras import ops
 from budgetbert.batches import Loader, Masking, stack
 from budgetbert.models import BertBudgetMaskedLM
 from budgetbert.optimizers import exclude_from_weight_decay, is_decayed
+from budgetbert.training.losses import cross_entropy
 from budgetbert.training.objectives import MaskedLanguageModeling
 from budgetbert.training.update import make_update
 
@@ -240,3 +241,22 @@ def test_evaluation_changes_nothing_and_counts_hits(loader):
     logits = ops.convert_to_numpy(update.model({**inputs, "mask_positions": batch["mask_positions"]}))
     assert first["accuracy"] == (logits.argmax(-1) == batch["labels"]).sum()
     assert first["weight"] == batch["weights"].sum()
+
+
+class Plain(MaskedLanguageModeling):
+    """Through the logits, as the formula is written."""
+
+    def __call__(self, model, batch, training):
+        logits, weights = model(self.inputs(batch), training=training and self._dropout), batch["weights"]
+        return ops.sum(cross_entropy(batch["labels"], logits) * weights), ops.sum(weights), {}
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("mixed_bfloat16", 2e-3)])
+def test_50_steps_have_the_losses_of_the_plain_formula(loader, precision, tolerance):
+    losses = []
+    for objective in (MaskedLanguageModeling(), Plain()):
+        update = make(clip_norm=1.0, objective=objective, dtype=precision)
+        assert update.model.head.compute_dtype == precision.removeprefix("mixed_")
+        losses.append([train(update, loader, 8, (1,), first=8 * step)["loss"] for step in range(50)])
+    np.testing.assert_allclose(*losses, rtol=tolerance)
+    assert losses[0][-1] < 0.9 * losses[0][0]
