@@ -174,12 +174,14 @@ def test_dropout_is_active_in_training_alone():
     assert np.abs(to_numpy(layer(x, training=True)) - to_numpy(layer(x, training=False))).max() > 1e-2
 
 
-def test_attention_with_dropout_equals_the_fused_one_where_nothing_is_dropped():
+def test_attention_in_parts_equals_that_of_keras():
+    x, mask = states_and_mask()
     layer = SelfAttention(WIDTH, 4, dropout=1e-6)
-    inputs = states_and_mask()
-    np.testing.assert_allclose(
-        to_numpy(layer(*inputs, training=True)), to_numpy(layer(*inputs, training=False)), atol=1e-5
-    )
+    actual = layer(x, mask, training=True)
+    query, key, value = np.split(to_numpy(layer.qkv(x)).reshape(len(x), LENGTH, 12, WIDTH // 4), 3, axis=2)
+    expected = ops.dot_product_attention(query, key, value, mask=ops.cast(mask, "bool")[:, None, None, :])
+    expected = layer.output_projection(ops.reshape(expected, x.shape))
+    np.testing.assert_allclose(to_numpy(actual), to_numpy(expected), atol=1e-5)
 
 
 def test_attention_kernel_is_laid_out_query_key_value():
