@@ -1,7 +1,7 @@
 """GLUE: finetunes a pretrained encoder on each task by a named protocol, with several seeds, and says exactly how.
 
 Hardware  one GPU, or a CPU for a small model
-Time      crammed-BERT, 8 tasks, 5 seeds: not measured on a GPU; mini_crammed on 2 cores: see docs/GLUE.md
+Time      mini_crammed, 7 tasks, 1 or 3 seeds: 76 min on a CPU core (docs/GLUE.md); crammed-BERT, a GPU: not measured
 Expected  Cramming's day: mean of nine columns 80.7 (dev, best of 5 pretrainings); without pretraining 45.5
 Run       python recipes/finetune_glue.py --model runs/mine/model.keras --glue_dir GLUE --protocol cramming
               --output_dir runs/mine-glue

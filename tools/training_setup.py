@@ -78,8 +78,8 @@ def masked_rows(rows, vocabulary_size, setup):
     return make_masking(vocabulary_size, setup)(make_rows(rows, vocabulary_size, setup), 0)
 
 
-def make_update(preset, precision, setup, objective=None):
-    """Returns the `Update` of a fresh model; `objective` defaults to that of the recipe."""
+def make_update(preset, precision, setup, objective=None, **sizes):
+    """Returns the `Update` of a fresh model; `objective` defaults to that of the recipe, `sizes` to the preset's."""
     import keras
 
     from budgetbert import BertBudgetMaskedLM
@@ -88,7 +88,7 @@ def make_update(preset, precision, setup, objective=None):
     from budgetbert.training.objectives import MaskedLanguageModeling
 
     keras.utils.set_random_seed(0)
-    model = BertBudgetMaskedLM.from_preset(preset, load_weights=False, dtype=precision)
+    model = BertBudgetMaskedLM.from_preset(preset, load_weights=False, dtype=precision, **sizes)
     optimizer = keras.optimizers.AdamW(
         LEARNING_RATE, beta_1=0.9, beta_2=setup.beta_2, epsilon=setup.epsilon, weight_decay=0.01
     )

@@ -103,7 +103,7 @@ class Folder:
         if None in places or (label is None and not is_test):
             wanted = [name for name in (*texts, task.label) if _column(header, name) is None]
             raise InputError(f"{path} has no column {wanted[0]!r} in its first line: {_LAYOUT}.")
-        rows, notes = _complete(rows, len(header), max(*places, label or 0), task, path)
+        rows, notes = _complete(rows, len(header), max(*places, label or 0), task, path, 2 if named else 1)
         labels = None
         if label is not None and not (is_test and task.name != "ax"):
             labels = _labels([row[label] for row in rows], task, path, 2 if named else 1)
@@ -255,14 +255,14 @@ def _column(header, name):
     return next((i for i, column in enumerate(header) if column.lower() == str(name).lower()), None)
 
 
-def _complete(rows, columns, last, task, path):
+def _complete(rows, columns, last, task, path, first_line):
     """The rows that have all columns, and notes; a row without is an error unless the official file has such."""
     short = [number for number, row in enumerate(rows) if len(row) <= last]
     if not short:
         return rows, []
     if not task.short_rows or len(short) > 0.001 * len(rows) + 1:
         raise InputError(
-            f"{path} is damaged: its row {short[0] + 1:,} has {len(rows[short[0]])} columns, its first line "
+            f"{path} is damaged: line {short[0] + first_line:,} has {len(rows[short[0]])} columns, its first line "
             f"{columns}; get the file again."
         )
     whole = [row for row in rows if len(row) > last]

@@ -76,7 +76,7 @@ def test_rows_of_qqp_without_all_columns_are_left_out_and_counted(tmp_path):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"index\tsentence1\tsentence2\tlabel\n0\ta\tb\n", "row 1 has 3 columns"),
+        (b"index\tsentence1\tsentence2\tlabel\n0\ta\tb\n", "line 2 has 3 columns"),
         (b"index\tsentence1\tsentence2\tlabel\n0\ta\tb\tmaybe\n", "line 2: the label 'maybe' is none of RTE's"),
         (b"index\tsentence1\tlabel\n0\ta\tentailment\n", "no column 'sentence2'"),
         (b"index\tsentence1\tsentence2\tlabel\n0\t\xff\tb\tentailment\n", "it is not UTF-8"),

@@ -1,0 +1,44 @@
+import json
+
+import numpy as np
+import pytest
+
+from tests.programs import call
+
+
+@pytest.fixture(scope="module")
+def scaled(tmp_path_factory):
+    path = tmp_path_factory.mktemp("scaling") / "scaling.json"
+    flags = ["--preset", "tiny_24h", "--rows", "2", "--seconds", "0.1", "--factors", "2", "--precision", "float32"]
+    done = call("tools/benchmark_scaling.py", *flags, "--sizes", "rows,layers,length", "--json", path)
+    assert not done.returncode, done.stderr
+    return json.loads(path.read_text()), done.stdout
+
+
+def test_each_size_is_varied_and_fitted(scaled):
+    result, printed = scaled
+    base, *varied = result["points"]
+    assert [point["size"] for point in varied] == ["rows", "layers", "length"]
+    for point in varied:
+        assert point["seconds"] == pytest.approx(point["ratio"] * base["seconds"])
+    (flops, activations, weights), doubled = base["costs"], varied[0]["costs"]
+    assert doubled == [2 * flops, 2 * activations, weights]
+    assert varied[1]["costs"][1] == 2 * activations and varied[1]["costs"][2] > weights
+    assert varied[2]["costs"][2] == weights and varied[2]["costs"][1] > activations
+    costs = np.array([[1, *point["costs"]] for point in result["points"]])
+    fitted = costs @ result["coefficients"]
+    np.testing.assert_allclose(
+        fitted / [point["seconds"] for point in result["points"]] - 1, result["errors"], atol=1e-6
+    )
+    assert min(result["coefficients"]) >= 0
+    assert "Projected" in printed
+
+
+def test_the_projection_is_its_formula(scaled):
+    row = next(x for x in scaled[0]["projection"] if x["recipe"] == "24hBERT" and x["link"] == "PCIe 3.0 x16")
+    # BERT-large: 24 layers of 12 x 1,024^2, a table of 30,528 x 1,024, and 6 FLOPs a weight and token
+    sums = 2 * 7 / 8 * 4 * (24 * 12 * 1024**2 + 30_528 * 1024) / 15.75e9
+    assert row["communication"] * row["step_seconds"] == pytest.approx(sums)
+    products = 6 * 24 * 12 * 1024**2 + 12 * 24 * 128 * 1024 + 6 * 19 / 128 * (1024 * 30_528 + 1024**2)
+    assert row["step_seconds"] - sums == pytest.approx(4096 * 128 * products / (8 * 395e12))
+    assert row["hours"] == pytest.approx(12.1e9 / (4096 * 128) * row["step_seconds"] / 3600)

@@ -1,0 +1,186 @@
+"""What a training step costs as the model and the batch grow: measured, fitted, and projected to several GPUs.
+
+From a base shape one size at a time is varied; each point is a model of its own, trained on one micro-batch of full
+rows without dropout, medians of alternating steps of base and point, so that a machine that drifts meets both. The fit
+is of seconds per step, by non-negative least squares with relative errors:
+
+    start + FLOPs / rate + activations x seconds each + weights x seconds each
+
+where activations are tokens x layers x (10 x width + 2 x feed-forward + heads x length), the elements that lie between
+the products, and weights all that the optimizer moves. The projection adds to a GPU's own work the sum of gradients
+over a ring, 2 (n - 1) / n x 4 bytes a weight at the published speed of the links, nothing hidden behind computation.
+
+Run       python tools/benchmark_scaling.py --preset mini_24h --json scaling.json
+Time      4 minutes on 2 cores
+"""
+
+import dataclasses
+import gc
+import statistics
+
+from absl import app, flags
+from training_setup import make_masking, make_rows, make_step, make_update, setup_of, start
+from turns import take_turns, write_json
+
+flags.DEFINE_string(
+    "preset", "mini_24h", "The base; its feed-forward stays in proportion, its heads as wide as they are."
+)
+flags.DEFINE_enum("backend", "tensorflow", ["tensorflow", "jax", "torch"], "Keras backend.")
+flags.DEFINE_enum("precision", "auto", ["auto", "float32", "mixed_bfloat16"], "Dtype policy.")
+flags.DEFINE_integer("rows", 32, "Rows of 128 tokens in the base's micro-batch.", 1)
+flags.DEFINE_list("factors", ["0.5", "2"], "What each size is multiplied by.")
+flags.DEFINE_list(
+    "sizes", ["rows", "layers", "width", "vocabulary", "length"], "Which are varied; length at equal tokens."
+)
+flags.DEFINE_float("seconds", 8, "How long to measure a point and the base beside it.", 0.1)
+flags.DEFINE_string("json", None, "File for the figures.")
+FLAGS = flags.FLAGS
+
+# A GPU's own tokens per second are those of 50 % of an H200's 790 TFLOP/s, at 128 tokens a row. Links, bytes per second
+# in one direction: NVIDIA's data sheets (NVLink 4: 900 GB/s both ways; NDR InfiniBand: 400 Gb/s a GPU), PCI-SIG (3.0).
+GPU_FLOPS = 395e12
+LINKS = {"NVLink 4": 450e9, "InfiniBand NDR": 50e9, "PCIe 3.0 x16": 15.75e9}
+# recipe: preset, published rows of 128 in a batch, tokens of the published run, predictions a row
+PUBLISHED = {
+    "24hBERT": ("bert_large_24h", 4_096, 12.1e9, 19),
+    "Cramming": ("crammed_base", 8_192, 9.1e9, 32),
+    "LAMB, phase 1": ("bert_large", 65_536, 7_038 * 65_536 * 128, 19),
+}
+# 8: one server; 64: eight of them, whose slowest link counts; 24hBERT's own cards hang on PCIe
+CLUSTERS = ((8, "NVLink 4"), (8, "PCIe 3.0 x16"), (64, "InfiniBand NDR"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A shape that is measured: the sizes of a model and of its micro-batch."""
+
+    rows: int
+    length: int
+    config: dict
+
+    def varied(self, size, factor):
+        """This shape with one size multiplied."""
+        config = dict(self.config)
+        scale = lambda value: max(1, round(value * factor))  # noqa: E731
+        if size == "rows":
+            return dataclasses.replace(self, rows=scale(self.rows))
+        if size == "length":
+            return dataclasses.replace(self, length=scale(self.length), rows=max(1, round(self.rows / factor)))
+        names = {"layers": ["num_layers"], "vocabulary": ["vocabulary_size"]}
+        for name in names.get(size, ["hidden_dim", "intermediate_dim", "num_heads"]):
+            config[name] = scale(config[name])
+        return dataclasses.replace(self, config=config)
+
+    def costs(self, predictions):
+        """FLOPs, activations between the products, and weights, of one step."""
+        from budgetbert import flops
+
+        config, tokens = self.config, self.rows * self.length
+        width, inner = config["hidden_dim"], config["intermediate_dim"]
+        wide = 10 * width + 2 * inner + config["num_heads"] * self.length
+        return (
+            tokens * flops.training_flops_per_token(config, self.length, predictions),
+            tokens * config["num_layers"] * wide,
+            weights_of(config),
+        )
+
+
+def weights_of(config):
+    """Weights of the matrices and the tied table: all but a thousandth of what is trained."""
+    from budgetbert import flops
+
+    return flops.block_weights(config) + config["hidden_dim"] * config["vocabulary_size"]
+
+
+def step_of(point, setup, precision):
+    """Returns a function that runs a step of a fresh model of this shape, and the predictions in a row."""
+    setup = dataclasses.replace(setup, sequence_length=point.length, dropout=False)
+    names = ("num_layers", "hidden_dim", "intermediate_dim", "num_heads", "vocabulary_size")
+    sizes = {name: point.config[name] for name in names}
+    rows = make_rows(point.rows, point.config["vocabulary_size"], setup)
+    batch = make_masking(point.config["vocabulary_size"], setup)(rows, 0)
+    update = make_update(FLAGS.preset, precision, setup, **sizes)
+    return make_step(update, batch), batch["labels"].shape[-1]
+
+
+def measure(base, setup, precision):
+    """Measures base and points in turn. Returns a list of dicts, the base first."""
+    from budgetbert import flops
+
+    variants = [(size, float(f), base.varied(size, float(f))) for size in FLAGS.sizes for f in FLAGS.factors]
+    base_step, base_predictions = step_of(base, setup, precision)
+    measured, beside = [], []
+    for size, factor, point in variants:
+        step, predictions = step_of(point, setup, precision)
+        seconds = take_turns({"base": base_step, "point": step}, FLAGS.seconds, least=3)
+        beside.append(statistics.median(seconds["base"]))
+        ratio = statistics.median(seconds["point"]) / beside[-1]
+        measured.append({"size": size, "factor": factor, "ratio": ratio, "costs": point.costs(predictions)})
+        print(f"  {size:<10} x {factor:<4g} {ratio:6.2f} of the base's time", flush=True)
+        del step
+        gc.collect()
+    unit = statistics.median(beside)
+    points = [{"size": "base", "factor": 1.0, "ratio": 1.0, "costs": base.costs(base_predictions)}, *measured]
+    rate = flops.measure_matmul_rate(precision.removeprefix("mixed_"))
+    return [{**point, "seconds": unit * point["ratio"]} for point in points], rate
+
+
+def fit(points):
+    """Returns the coefficients (start, per FLOP, per activation, per weight) and each point's relative error."""
+    import numpy as np
+    from scipy.optimize import nnls
+
+    costs = np.array([[1.0, *point["costs"]] for point in points])
+    seconds = np.array([point["seconds"] for point in points])
+    scale = costs.max(axis=0)
+    found, _ = nnls(costs / scale / seconds[:, None], np.ones(len(points)))
+    return found / scale, costs @ (found / scale) / seconds - 1
+
+
+def project(presets):
+    """Returns one dict for each recipe, at its published batch, and each cluster."""
+    from budgetbert import flops
+
+    rows_of = []
+    for recipe, (preset, rows, tokens, predictions) in PUBLISHED.items():
+        config = {**presets[preset]["backbone"], **presets[preset]["masked_lm"]}
+        per_token = flops.training_flops_per_token(config, 128, predictions)
+        for count, link in CLUSTERS:
+            own = rows * 128 * per_token / (count * GPU_FLOPS)
+            sums = 2 * (count - 1) / count * 4 * weights_of(config) / LINKS[link]
+            hours = tokens / (rows * 128) * (own + sums) / 3600
+            figures = {"step_seconds": own + sums, "communication": sums / (own + sums), "hours": hours}
+            rows_of.append({"recipe": recipe, "preset": preset, "rows": rows, "gpus": count, "link": link, **figures})
+    return rows_of
+
+
+def main(_):
+    config, setup = start(FLAGS.backend, FLAGS.preset), setup_of(FLAGS.preset)
+    from budgetbert.models.presets import PRESETS
+    from budgetbert.training import devices
+
+    precision, _ = devices.choose_precision(FLAGS.precision)
+    print(f"{FLAGS.preset}, {FLAGS.rows} rows of 128, {FLAGS.backend}, {precision}, {devices.device_name()}")
+    points, rate = measure(Point(FLAGS.rows, 128, config), setup, precision)
+    coefficients, errors = fit(points)
+    base = [c * x for c, x in zip(coefficients, (1.0, *points[0]["costs"]), strict=True)]
+    print(f"  the base: {points[0]['seconds']:.3f} s, {points[0]['costs'][0] / points[0]['seconds'] / rate:.0%} of "
+          f"{rate / 1e9:,.0f} GFLOP/s")  # fmt: skip
+    for point, error in zip(points, errors, strict=True):
+        print(f"  {point['size']:<10} x {point['factor']:<4g} {point['seconds']:7.3f} s, fitted {error:+.1%}")
+    parts = zip(("start", "products", "activations", "weights"), base, strict=True)
+    print("  the fit's share of the base: " + ", ".join(f"{name} {part / sum(base):.0%}" for name, part in parts))
+    projected = project(PRESETS)
+    print(f"Projected, every GPU at {GPU_FLOPS / 1e12:.0f} TFLOP/s of its own:")
+    for row in projected:
+        print(
+            f"  {row['recipe']:<14} {row['gpus']:>3} GPUs, {row['link']:<14} {row['step_seconds']:7.3f} s a step of "
+            f"{row['rows']:,} rows, of it {row['communication']:.1%} communication; {row['hours']:6.2f} h"
+        )
+    result = {"device": devices.device_name(), "preset": FLAGS.preset, "backend": FLAGS.backend, "precision": precision}
+    result |= {"matmul_flops_per_second": rate, "points": points, "coefficients": list(coefficients)}
+    write_json(result | {"errors": list(errors), "projection": projected}, FLAGS.json)
+
+
+if __name__ == "__main__":
+    app.run(main)
