@@ -1,0 +1,123 @@
+"""What each choice in our training step gives: the step as it is against itself with one of them taken back.
+
+as it is          the defaults of this backend and device, without dropout
+attention         the other way to attend: in parts where the backend's own is used (JAX, torch), and Keras's where
+                  ours is in parts (TensorFlow)
+loss              through logits in float32, their softmax and its gradient as the framework makes them
+micro-batches     the same rows in two micro-batches
+float32           products in float32
+
+All are timed in turn, A B C A B C ..., in one run; medians, their ratio to the first, and the norm of the first
+gradient are printed.
+
+Run       python tools/benchmark_levers.py --backend jax --preset crammed_base --rows 256 --seconds 120
+Time      6 minutes on a GPU, of them 4 for compilation; on 2 cores with mini_crammed, 64 rows and 90 s: 3 minutes
+"""
+
+import contextlib
+import dataclasses
+import statistics
+from unittest import mock
+
+from absl import app, flags
+from training_setup import make_step, make_update, masked_rows, setup_of, start
+from turns import take_turns, write_json
+
+flags.DEFINE_string("preset", "mini_crammed", "Architecture.")
+flags.DEFINE_enum("backend", "jax", ["tensorflow", "jax", "torch"], "Keras backend.")
+flags.DEFINE_integer("rows", 64, "Rows of a step, even.", 2)
+flags.DEFINE_float("seconds", 90, "How long to measure, for all together.", 0.1)
+flags.DEFINE_string("json", None, "File for the figures.")
+FLAGS = flags.FLAGS
+
+
+def attention_in_parts(query, key, value, mask=None):
+    """`ops.dot_product_attention` of full rows `[batch, length, heads, width]`, as its formula is written."""
+    from keras import ops
+
+    scores = ops.cast(ops.einsum("bqhd,bkhd->bhqk", query, key), "float32") * query.shape[-1] ** -0.5
+    return ops.einsum("bhqk,bkhd->bqhd", ops.cast(ops.softmax(scores, axis=-1), value.dtype), value)
+
+
+def attention_of_keras(layer, x, mask, training):
+    from keras import ops
+
+    return ops.dot_product_attention(*ops.unstack(x, 3, axis=2), mask=mask)
+
+
+def other_attention():
+    """A context in which layers attend the other way."""
+    from keras import ops
+
+    from budgetbert.layers import SelfAttention
+
+    if FLAGS.backend == "tensorflow":
+        return mock.patch.object(SelfAttention, "_attend", attention_of_keras)
+    return mock.patch.object(ops, "dot_product_attention", attention_in_parts)
+
+
+def make_levers(precision, setup, batch):
+    """Returns a dict of functions that run a step: as it is, and with each choice taken back."""
+    from keras import ops
+
+    from budgetbert.training.losses import cross_entropy
+    from budgetbert.training.objectives import MaskedLanguageModeling
+
+    class ThroughLogits(MaskedLanguageModeling):
+        def __call__(self, model, batch, training):
+            logits, weights = model(self.inputs(batch), training=False), batch["weights"]
+            return ops.sum(cross_entropy(batch["labels"], logits) * weights), ops.sum(weights), {}
+
+    def lever(context=contextlib.nullcontext, precision=precision, micro_batches=1, objective=None):
+        step = make_step(make_update(FLAGS.preset, precision, setup, objective), batch, micro_batches)
+
+        def within():
+            with context():  # compilation is in the first call; torch, which does not compile, needs it in all
+                return step()
+
+        return within
+
+    levers = {
+        "as it is": lever(),
+        "attention": lever(other_attention),
+        "loss": lever(objective=ThroughLogits(False)),
+        "micro-batches": lever(micro_batches=2),
+    }
+    return levers if precision == "float32" else levers | {"float32": lever(precision="float32")}
+
+
+def main(_):
+    config = start(FLAGS.backend, FLAGS.preset)
+    if FLAGS.rows % 2:
+        raise app.UsageError("--rows must be even: one lever halves them.")
+    setup = dataclasses.replace(setup_of(FLAGS.preset), dropout=False)
+    from budgetbert import flops
+    from budgetbert.batches import predictions_per_row
+    from budgetbert.training import devices
+
+    precision, _ = devices.choose_precision("auto")
+    batch = masked_rows(FLAGS.rows, config["vocabulary_size"], setup)
+    levers = make_levers(precision, setup, batch)
+    norms = {name: float(step()) for name, step in levers.items()}  # of the first gradient: equal within rounding
+    medians = {name: statistics.median(s) for name, s in take_turns(levers, FLAGS.seconds, least=3).items()}
+    rate = flops.measure_matmul_rate(precision.removeprefix("mixed_"))
+    predictions = predictions_per_row(setup.mask_rate, setup.sequence_length)
+    tokens = batch["token_ids"].size
+    work = tokens * flops.training_flops_per_token(config, setup.sequence_length, predictions)
+    print(f"{FLAGS.preset}, {FLAGS.rows} rows of {setup.sequence_length}, {FLAGS.backend}, {precision}, "
+          f"{devices.device_name()}, {rate / 1e9:,.0f} GFLOP/s of matrix products")  # fmt: skip
+    figures = {}
+    for name, seconds in medians.items():
+        ratio = seconds / medians["as it is"]
+        figures[name] = {"milliseconds": 1e3 * seconds, "ratio": ratio, "tokens_per_second": tokens / seconds}
+        figures[name] |= {"share_of_matmul_rate": work / seconds / rate, "gradient_norm": norms[name]}
+        print(
+            f"  {name:<13} {1e3 * seconds:9,.1f} ms {tokens / seconds:9,.0f} tokens/s, {work / seconds / rate:4.0%} of "
+            f"products' rate, {ratio:5.2f} times the time; norm of the first gradient {norms[name]:.4f}"
+        )
+    result = {"device": devices.device_name(), "preset": FLAGS.preset, "backend": FLAGS.backend, "rows": FLAGS.rows}
+    write_json(result | {"precision": precision, "levers": figures}, FLAGS.json)
+
+
+if __name__ == "__main__":
+    app.run(main)
