@@ -87,11 +87,6 @@ def main(argv):
     FLAGS.corpus = os.path.abspath(FLAGS.corpus)
     with tempfile.TemporaryDirectory() as folder:
         cache, planned = os.path.join(folder, "cache"), os.path.join(folder, "planned")
-        taken = {"keras_hub": [], "budgetbert": []}
-        for _ in range(FLAGS.rounds):  # the first may read files that no one has read yet: the median leaves it out
-            for module, seconds in taken.items():
-                seconds.append(import_seconds(module, cache))
-        imports = {module: statistics.median(seconds) for module, seconds in taken.items()}
         finished = subprocess.run(
             command(planned, "--plan_only"),
             env=environment(os.path.join(folder, "other")),
@@ -100,6 +95,11 @@ def main(argv):
         )
         if finished.returncode:
             sys.exit(finished.stderr or finished.stdout)
+        taken = {"keras_hub": [], "budgetbert": []}
+        for _ in range(FLAGS.rounds):  # the first may read files that no one has read yet: the median leaves it out
+            for module, seconds in taken.items():
+                seconds.append(import_seconds(module, cache))
+        imports = {module: statistics.median(seconds) for module, seconds in taken.items()}
         starts = []
         for i in range(FLAGS.rounds + 1):
             directory = shutil.copytree(planned, os.path.join(folder, str(i)))

@@ -6,17 +6,18 @@ import pytest
 from tests.programs import call
 
 
-@pytest.fixture(scope="module")
-def scaled(tmp_path_factory):
-    path = tmp_path_factory.mktemp("scaling") / "scaling.json"
+def test_sizes_are_varied_and_fitted_and_clusters_projected(tmp_path):
+    path = tmp_path / "scaling.json"
     flags = ["--preset", "tiny_24h", "--rows", "2", "--seconds", "0.1", "--factors", "2", "--precision", "float32"]
     done = call("tools/benchmark_scaling.py", *flags, "--sizes", "rows,layers,length", "--json", path)
     assert not done.returncode, done.stderr
-    return json.loads(path.read_text()), done.stdout
+    result = json.loads(path.read_text())
+    check_points(result)
+    check_projection(result)
+    assert "Projected" in done.stdout
 
 
-def test_each_size_is_varied_and_fitted(scaled):
-    result, printed = scaled
+def check_points(result):
     base, *varied = result["points"]
     assert [point["size"] for point in varied] == ["rows", "layers", "length"]
     for point in varied:
@@ -31,11 +32,10 @@ def test_each_size_is_varied_and_fitted(scaled):
         fitted / [point["seconds"] for point in result["points"]] - 1, result["errors"], atol=1e-6
     )
     assert min(result["coefficients"]) >= 0
-    assert "Projected" in printed
 
 
-def test_the_projection_is_its_formula(scaled):
-    row = next(x for x in scaled[0]["projection"] if x["recipe"] == "24hBERT" and x["link"] == "PCIe 3.0 x16")
+def check_projection(result):
+    row = next(x for x in result["projection"] if x["recipe"] == "24hBERT" and x["link"] == "PCIe 3.0 x16")
     # BERT-large: 24 layers of 12 x 1,024^2, a table of 30,528 x 1,024, and 6 FLOPs a weight and token
     sums = 2 * 7 / 8 * 4 * (24 * 12 * 1024**2 + 30_528 * 1024) / 15.75e9
     assert row["communication"] * row["step_seconds"] == pytest.approx(sums)
