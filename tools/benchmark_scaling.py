@@ -50,6 +50,17 @@ PUBLISHED = {
 CLUSTERS = ((8, "NVLink 4"), (8, "PCIe 3.0 x16"), (64, "InfiniBand NDR"))
 
 
+SIZES = {
+    "layers": ("num_layers",),
+    "width": ("hidden_dim", "intermediate_dim", "num_heads"),
+    "vocabulary": ("vocabulary_size",),
+}
+
+
+def scaled(value, factor):
+    return max(1, round(value * factor))
+
+
 @dataclasses.dataclass(frozen=True)
 class Point:
     """A shape that is measured: the sizes of a model and of its micro-batch."""
@@ -60,16 +71,12 @@ class Point:
 
     def varied(self, size, factor):
         """This shape with one size multiplied."""
-        config = dict(self.config)
-        scale = lambda value: max(1, round(value * factor))  # noqa: E731
         if size == "rows":
-            return dataclasses.replace(self, rows=scale(self.rows))
+            return dataclasses.replace(self, rows=scaled(self.rows, factor))
         if size == "length":
-            return dataclasses.replace(self, length=scale(self.length), rows=max(1, round(self.rows / factor)))
-        names = {"layers": ["num_layers"], "vocabulary": ["vocabulary_size"]}
-        for name in names.get(size, ["hidden_dim", "intermediate_dim", "num_heads"]):
-            config[name] = scale(config[name])
-        return dataclasses.replace(self, config=config)
+            return dataclasses.replace(self, length=scaled(self.length, factor), rows=scaled(self.rows, 1 / factor))
+        changed = {name: scaled(self.config[name], factor) for name in SIZES[size]}
+        return dataclasses.replace(self, config={**self.config, **changed})
 
     def costs(self, predictions):
         """FLOPs, activations between the products, and weights, of one step."""
@@ -95,8 +102,7 @@ def weights_of(config):
 def step_of(point, setup, precision):
     """Returns a function that runs a step of a fresh model of this shape, and the predictions in a row."""
     setup = dataclasses.replace(setup, sequence_length=point.length, dropout=False)
-    names = ("num_layers", "hidden_dim", "intermediate_dim", "num_heads", "vocabulary_size")
-    sizes = {name: point.config[name] for name in names}
+    sizes = {name: point.config[name] for names in SIZES.values() for name in names}
     rows = make_rows(point.rows, point.config["vocabulary_size"], setup)
     batch = make_masking(point.config["vocabulary_size"], setup)(rows, 0)
     update = make_update(FLAGS.preset, precision, setup, **sizes)
@@ -159,6 +165,8 @@ def main(_):
     from budgetbert.models.presets import PRESETS
     from budgetbert.training import devices
 
+    if unknown := sorted(set(FLAGS.sizes) - {"rows", "length", *SIZES}):
+        raise app.UsageError(f"--sizes {unknown[0]} is none of rows, length, {', '.join(SIZES)}.")
     precision, _ = devices.choose_precision(FLAGS.precision)
     print(f"{FLAGS.preset}, {FLAGS.rows} rows of 128, {FLAGS.backend}, {precision}, {devices.device_name()}")
     points, rate = measure(Point(FLAGS.rows, 128, config), setup, precision)
