@@ -32,6 +32,7 @@ flags.DEFINE_list("factors", ["0.5", "2"], "What each size is multiplied by.")
 flags.DEFINE_list(
     "sizes", ["rows", "layers", "width", "vocabulary", "length"], "Which are varied; length at equal tokens."
 )
+flags.DEFINE_list("devices", ["2", "4"], "Logical devices that share the base's rows; empty: none. Not on torch.")
 flags.DEFINE_float("seconds", 8, "How long to measure a point and the base beside it.", 0.1)
 flags.DEFINE_string("json", None, "File for the figures.")
 FLAGS = flags.FLAGS
@@ -99,13 +100,29 @@ def weights_of(config):
     return flops.block_weights(config) + config["hidden_dim"] * config["vocabulary_size"]
 
 
-def step_of(point, setup, precision):
+def split_processor(count):
+    """Makes so many logical devices of it, before the backend has looked at it."""
+    if FLAGS.backend == "jax":
+        import jax
+
+        jax.config.update("jax_num_cpu_devices", count)
+    else:
+        import tensorflow as tf
+
+        logical = [tf.config.LogicalDeviceConfiguration()] * count
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], logical)
+
+
+def step_of(point, setup, precision, devices=1):
     """Returns a function that runs a step of a fresh model of this shape, and the predictions in a row."""
+    from budgetbert.training.replicas import open_replicas
+
     setup = dataclasses.replace(setup, sequence_length=point.length, dropout=False)
     sizes = {name: point.config[name] for names in SIZES.values() for name in names}
     rows = make_rows(point.rows, point.config["vocabulary_size"], setup)
     batch = make_masking(point.config["vocabulary_size"], setup)(rows, 0)
-    update = make_update(FLAGS.preset, precision, setup, **sizes)
+    with open_replicas(str(devices)) as replicas:
+        update = make_update(FLAGS.preset, precision, setup, replicas=replicas, **sizes)
     return make_step(update, batch), batch["labels"].shape[-1]
 
 
@@ -114,10 +131,11 @@ def measure(base, setup, precision):
     from budgetbert import flops
 
     variants = [(size, float(f), base.varied(size, float(f))) for size in FLAGS.sizes for f in FLAGS.factors]
+    variants += [("devices", float(count), base) for count in FLAGS.devices]
     base_step, base_predictions = step_of(base, setup, precision)
     measured, beside = [], []
     for size, factor, point in variants:
-        step, predictions = step_of(point, setup, precision)
+        step, predictions = step_of(point, setup, precision, int(factor) if size == "devices" else 1)
         seconds = take_turns({"base": base_step, "point": step}, FLAGS.seconds, least=3)
         beside.append(statistics.median(seconds["base"]))
         ratio = statistics.median(seconds["point"]) / beside[-1]
@@ -162,6 +180,8 @@ def project(presets):
 
 def main(_):
     config, setup = start(FLAGS.backend, FLAGS.preset), setup_of(FLAGS.preset)
+    if FLAGS.devices and FLAGS.backend != "torch":
+        split_processor(max(map(int, FLAGS.devices)))
     from budgetbert.models.presets import PRESETS
     from budgetbert.training import devices
 
@@ -170,11 +190,12 @@ def main(_):
     precision, _ = devices.choose_precision(FLAGS.precision)
     print(f"{FLAGS.preset}, {FLAGS.rows} rows of 128, {FLAGS.backend}, {precision}, {devices.device_name()}")
     points, rate = measure(Point(FLAGS.rows, 128, config), setup, precision)
-    coefficients, errors = fit(points)
+    fitted = [point for point in points if point["size"] != "devices"]
+    coefficients, errors = fit(fitted)
     base = [c * x for c, x in zip(coefficients, (1.0, *points[0]["costs"]), strict=True)]
     print(f"  the base: {points[0]['seconds']:.3f} s, {points[0]['costs'][0] / points[0]['seconds'] / rate:.0%} of "
           f"{rate / 1e9:,.0f} GFLOP/s")  # fmt: skip
-    for point, error in zip(points, errors, strict=True):
+    for point, error in zip(fitted, errors, strict=True):
         print(f"  {point['size']:<10} x {point['factor']:<4g} {point['seconds']:7.3f} s, fitted {error:+.1%}")
     parts = zip(("start", "products", "activations", "weights"), base, strict=True)
     print("  the fit's share of the base: " + ", ".join(f"{name} {part / sum(base):.0%}" for name, part in parts))

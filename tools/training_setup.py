@@ -1,5 +1,6 @@
 """What a preset is trained with by its recipe, rows to train on, and our step: for the tools that time training."""
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -78,8 +79,11 @@ def masked_rows(rows, vocabulary_size, setup):
     return make_masking(vocabulary_size, setup)(make_rows(rows, vocabulary_size, setup), 0)
 
 
-def make_update(preset, precision, setup, objective=None, **sizes):
-    """Returns the `Update` of a fresh model; `objective` defaults to that of the recipe, `sizes` to the preset's."""
+def make_update(preset, precision, setup, objective=None, replicas=None, **sizes):
+    """Returns the `Update` of a fresh model.
+
+    `objective` defaults to that of the recipe, `replicas` to one device, `sizes` to the preset's.
+    """
     import keras
 
     from budgetbert import BertBudgetMaskedLM
@@ -88,12 +92,14 @@ def make_update(preset, precision, setup, objective=None, **sizes):
     from budgetbert.training.objectives import MaskedLanguageModeling
 
     keras.utils.set_random_seed(0)
-    model = BertBudgetMaskedLM.from_preset(preset, load_weights=False, dtype=precision, **sizes)
-    optimizer = keras.optimizers.AdamW(
-        LEARNING_RATE, beta_1=0.9, beta_2=setup.beta_2, epsilon=setup.epsilon, weight_decay=0.01
-    )
-    exclude_from_weight_decay(optimizer, model.trainable_variables)
-    return update.make_update(model, optimizer, objective or MaskedLanguageModeling(setup.dropout), setup.clip_norm)
+    objective = objective or MaskedLanguageModeling(setup.dropout)
+    with replicas.scope() if replicas else contextlib.nullcontext():
+        model = BertBudgetMaskedLM.from_preset(preset, load_weights=False, dtype=precision, **sizes)
+        optimizer = keras.optimizers.AdamW(
+            LEARNING_RATE, beta_1=0.9, beta_2=setup.beta_2, epsilon=setup.epsilon, weight_decay=0.01
+        )
+        exclude_from_weight_decay(optimizer, model.trainable_variables)
+        return update.make_update(model, optimizer, objective, setup.clip_norm, replicas)
 
 
 def make_step(update, batch, micro_batches=1):

@@ -9,7 +9,7 @@ from tests.programs import call
 def test_sizes_are_varied_and_fitted_and_clusters_projected(tmp_path):
     path = tmp_path / "scaling.json"
     flags = ["--preset", "tiny_24h", "--rows", "2", "--seconds", "0.1", "--factors", "2", "--precision", "float32"]
-    done = call("tools/benchmark_scaling.py", *flags, "--sizes", "rows,layers,length", "--json", path)
+    done = call("tools/benchmark_scaling.py", *flags, "--sizes", "rows,layers,length", "--devices", "2", "--json", path)
     assert not done.returncode, done.stderr
     result = json.loads(path.read_text())
     check_points(result)
@@ -18,7 +18,8 @@ def test_sizes_are_varied_and_fitted_and_clusters_projected(tmp_path):
 
 
 def check_points(result):
-    base, *varied = result["points"]
+    base, *varied, split = result["points"]
+    assert (split["size"], split["factor"], split["costs"]) == ("devices", 2, base["costs"])
     assert [point["size"] for point in varied] == ["rows", "layers", "length"]
     for point in varied:
         assert point["seconds"] == pytest.approx(point["ratio"] * base["seconds"])
@@ -26,11 +27,9 @@ def check_points(result):
     assert doubled == [2 * flops, 2 * activations, weights]
     assert varied[1]["costs"][1] == 2 * activations and varied[1]["costs"][2] > weights
     assert varied[2]["costs"][2] == weights and varied[2]["costs"][1] > activations
-    costs = np.array([[1, *point["costs"]] for point in result["points"]])
-    fitted = costs @ result["coefficients"]
-    np.testing.assert_allclose(
-        fitted / [point["seconds"] for point in result["points"]] - 1, result["errors"], atol=1e-6
-    )
+    costs = np.array([[1, *point["costs"]] for point in (base, *varied)])
+    seconds = [point["seconds"] for point in (base, *varied)]
+    np.testing.assert_allclose(costs @ result["coefficients"] / seconds - 1, result["errors"], atol=1e-6)
     assert min(result["coefficients"]) >= 0
 
 
