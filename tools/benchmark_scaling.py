@@ -180,7 +180,9 @@ def project(presets):
 
 def main(_):
     config, setup = start(FLAGS.backend, FLAGS.preset), setup_of(FLAGS.preset)
-    if FLAGS.devices and FLAGS.backend != "torch":
+    if FLAGS.backend == "torch":
+        FLAGS.devices = []  # a process of torch has one
+    elif FLAGS.devices:
         split_processor(max(map(int, FLAGS.devices)))
     from budgetbert.models.presets import PRESETS
     from budgetbert.training import devices
