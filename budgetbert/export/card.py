@@ -4,7 +4,6 @@ import os
 
 from budgetbert.budget import describe, describe_seconds
 from budgetbert.command_line import InputError
-from budgetbert.corpus import store
 from budgetbert.export.snippets import snippets
 from budgetbert.export.transformers import has_architecture
 from budgetbert.models import BertBudgetTextClassifier
@@ -38,8 +37,9 @@ def render(model, model_path, export_format, name):
     """Returns the card as Markdown (str); arguments as `write_card`."""
     folder = os.path.dirname(os.path.abspath(model_path))
     parts = [_front_matter(model), f"# {_title(model)}", _architecture(model), "", f"This is {FORMATS[export_format]}."]
-    parts += ["", "## Training", "", *_training(folder)]
-    parts += ["", "## GLUE", "", *_glue(_read_glue(folder))]
+    glue = _read_glue(folder)
+    parts += ["", "## Training", "", *_training(folder, glue)]
+    parts += ["", "## GLUE", "", *_glue(glue)]
     parts += ["", "## Use and limits", "", *_use(model)]
     parts += ["", "## Loading", "", *_loading(model, os.path.basename(model_path), export_format, name)]
     return "\n".join(parts) + "\n"
@@ -72,50 +72,53 @@ def _architecture(model):
     )
 
 
-def _training(folder):
-    """Lines on the run in whose directory the model file lies."""
+def _training(folder, glue):
+    """Lines on the run in whose directory the model file lies, or on what a finetuned model was made from."""
     try:
         record = read_record(folder)
     except InputError:
-        return ["Beside the model file there was no record of its training, so nothing is known of it here."]
-    recipe, final = record.recipe, record.position
-    rows = {
-        "recipe": " ".join(filter(None, (recipe.get("recipe"), recipe.get("preset")))),
-        "budget": recipe.get("budget"),
-        "corpus": recipe.get("corpus"),
-        **_sources(folder, record),
-        "steps": f"{final['step']:,}" if "step" in final else None,
-        "tokens": describe(final["tokens"]) if "tokens" in final else None,
-        "FLOPs": describe(final["flops"]) if "flops" in final else None,
-        "hours": _hours(final.get("elapsed_seconds")),
-        "device": record.find("device"),
+        return _finetuning(glue or {})
+    reached = record.position
+    told = {
+        **{key: record.recipe.get(key) for key in ("recipe", "preset", "budget", "corpus")},
+        "sources": record.sources(),
+        "steps": reached.get("step"),
+        **{key: reached.get(key) for key in ("tokens", "flops")},
+        "hours": reached.get("elapsed_seconds") and reached["elapsed_seconds"] / 3600,
         "precision": record.plan.get("precision"),
-        "validation loss": _nats(record.find("validation_loss")),
-        "unigram entropy": _nats(record.find("validation_unigram_entropy")),
-        "finished": None if record.final else "no: this is how far the log goes",
+        **{key: record.find(key) for key in ("device", "validation_loss", "validation_unigram_entropy")},
+    }
+    return _table(told) if record.final else [*_table(told), "| finished | no: this is how far the log goes |"]
+
+
+def _finetuning(glue):
+    """Lines on a finetuned model, from its `glue.json`."""
+    if (glue.get("model") or {}).get("random"):
+        pretraining = ["Not pretrained: it was finetuned from weights drawn at random."]
+    elif glue.get("pretraining"):
+        pretraining = ["Pretraining:", "", *_table(glue["pretraining"])]
+    else:
+        return ["Beside the model file there was no record of its training, so nothing is known of it here."]
+    finetuning = glue.get("finetuning") or {}
+    told = {key: finetuning.get(key) for key in ("device", "precision")}
+    told["hours"] = finetuning.get("seconds") and finetuning["seconds"] / 3600
+    return [*pretraining, "", "Finetuning, all tasks and seeds together:", "", *_table(told)]
+
+
+def _table(told):
+    """What is known of a training, of those keys that a reader asks for, as lines of a table."""
+    rows = {
+        "recipe": " ".join(filter(None, (told.get("recipe"), told.get("preset")))) or None,
+        **{key: told.get(key) for key in ("budget", "corpus", "sources")},
+        "steps": None if told.get("steps") is None else f"{told['steps']:,}",
+        "tokens": None if told.get("tokens") is None else describe(told["tokens"]),
+        "FLOPs": None if told.get("flops") is None else describe(told["flops"]),
+        "hours": told.get("hours") and f"{told['hours']:.3g} ({describe_seconds(3600 * told['hours'])})",
+        **{key: told.get(key) for key in ("device", "precision")},
+        "validation loss": _nats(told.get("validation_loss")),
+        "unigram entropy": _nats(told.get("validation_unigram_entropy")),
     }
     return ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items() if value is not None)]
-
-
-def _sources(folder, record):
-    """The corpus's sources by their last name, if the prepared corpus is still there and is the same."""
-    for directory in (os.path.join(folder, "corpus"), record.circumstances.get("corpus")):
-        try:
-            manifest = read_json(os.path.join(directory or folder, store.MANIFEST))
-            if manifest and store.fingerprint(manifest) == record.recipe.get("corpus"):
-                # a path of the training machine tells a reader nothing, and may tell too much
-                told = [
-                    f"{os.path.basename(source['source'].rstrip('/'))} ({describe(source['tokens'])} tokens)"
-                    for source in manifest["sources"]
-                ]
-                return {"sources": ", ".join(told)}
-        except (InputError, KeyError, TypeError, AttributeError):
-            continue
-    return {}
-
-
-def _hours(seconds):
-    return seconds and f"{seconds / 3600:.3g} ({describe_seconds(seconds)})"
 
 
 def _nats(loss):

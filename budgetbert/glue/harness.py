@@ -184,6 +184,7 @@ def pretraining_of(model_path):
         "preset": record.recipe.get("preset"),
         "budget": record.recipe.get("budget"),
         "corpus": record.recipe.get("corpus"),
+        "sources": record.sources(),
         "steps": position.get("step"),
         "tokens": position.get("tokens"),
         "flops": position.get("flops"),

@@ -5,7 +5,9 @@ import json
 import math
 import os
 
+from budgetbert.budget import describe
 from budgetbert.command_line import InputError
+from budgetbert.corpus import store
 
 KINDS = ("compile", "step", "data_wait", "validation", "checkpoint")  # of seconds, as the loop splits them
 
@@ -62,6 +64,24 @@ class Record:
         for place in (*lines, self.plan, self.recipe, self.circumstances):
             if place.get(key) is not None:
                 return place[key]
+        return None
+
+    def sources(self):
+        """Returns the last names of the corpus's sources and their tokens, as str.
+
+        `None` where the prepared corpus is no longer where it was, or is another. The paths themselves stay here: they
+        tell a reader nothing, and may tell too much.
+        """
+        for folder in (os.path.join(self.directory, "corpus"), self.circumstances.get("corpus")):
+            try:
+                manifest = read_json(os.path.join(folder or self.directory, store.MANIFEST))
+                if manifest and store.fingerprint(manifest) == self.recipe.get("corpus"):
+                    return ", ".join(
+                        f"{os.path.basename(source['source'].rstrip('/'))} ({describe(source['tokens'])} tokens)"
+                        for source in manifest["sources"]
+                    )
+            except (InputError, KeyError, TypeError, AttributeError):
+                continue
         return None
 
     @property

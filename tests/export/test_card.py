@@ -47,3 +47,29 @@ def test_a_result_of_an_older_version_has_a_table(tmp_path):
     found = {"values": [0.5, 0.6], "median": 0.55, "n": 2}
     (tmp_path / "glue.json").write_text(json.dumps({"tasks": {"rte": {"metrics": {"accuracy": found}}}}))
     assert "| rte | accuracy | 55.0 | 10.0 | 2 | – |" in glue_of(tmp_path)
+
+
+def training_of(directory):
+    card = render(classifier(), str(directory / "model.keras"), "serving", "serving")
+    return card.partition("## Training\n\n")[2].partition("\n\n## GLUE")[0]
+
+
+def test_the_card_of_a_finetuned_task_tells_of_its_pretraining(tmp_path):
+    write(tmp_path, make_result(rte={"accuracy": [0.5]}))
+    (tmp_path / "rte").mkdir()
+    told = training_of(tmp_path / "rte")
+    for row in (
+        "recipe | cramming_24h mini_crammed",
+        "corpus | 9f1c",
+        "steps | 2,412",
+        "tokens | 79M",
+        "device | CPU",
+    ):
+        assert f"| {row} |" in told
+    assert "| hours | 0.667 (40 min 0 s) |" in told and "| validation loss | 4.810 nats |" in told
+    assert "Finetuning" in told
+
+
+def test_the_card_of_a_baseline_says_that_it_was_not_pretrained(tmp_path):
+    write(tmp_path, make_result(random=True, rte={"accuracy": [0.5]}))
+    assert training_of(tmp_path).startswith("Not pretrained")
