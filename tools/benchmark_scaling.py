@@ -18,7 +18,7 @@ import dataclasses
 import gc
 import statistics
 
-from absl import app, flags
+from absl import app, flags, logging
 from training_setup import make_masking, make_rows, make_step, make_update, setup_of, start
 from turns import take_turns, write_json
 
@@ -32,7 +32,7 @@ flags.DEFINE_list("factors", ["0.5", "2"], "What each size is multiplied by.")
 flags.DEFINE_list(
     "sizes", ["rows", "layers", "width", "vocabulary", "length"], "Which are varied; length at equal tokens."
 )
-flags.DEFINE_list("devices", ["2", "4"], "Logical devices that share the base's rows; empty: none. Not on torch.")
+flags.DEFINE_integer("devices", 2, "Logical devices that share the base's rows, one number a run; not on torch.", 1)
 flags.DEFINE_float("seconds", 8, "How long to measure a point and the base beside it.", 0.1)
 flags.DEFINE_string("json", None, "File for the figures.")
 FLAGS = flags.FLAGS
@@ -131,7 +131,7 @@ def measure(base, setup, precision):
     from budgetbert import flops
 
     variants = [(size, float(f), base.varied(size, float(f))) for size in FLAGS.sizes for f in FLAGS.factors]
-    variants += [("devices", float(count), base) for count in FLAGS.devices]
+    variants += [("devices", float(FLAGS.devices), base)] if FLAGS.devices > 1 else []
     base_step, base_predictions = step_of(base, setup, precision)
     measured, beside = [], []
     for size, factor, point in variants:
@@ -181,9 +181,10 @@ def project(presets):
 def main(_):
     config, setup = start(FLAGS.backend, FLAGS.preset), setup_of(FLAGS.preset)
     if FLAGS.backend == "torch":
-        FLAGS.devices = []  # a process of torch has one
-    elif FLAGS.devices:
-        split_processor(max(map(int, FLAGS.devices)))
+        FLAGS.devices = 1  # a process of torch has no more
+    elif FLAGS.devices > 1:
+        split_processor(FLAGS.devices)
+    logging.set_verbosity(logging.WARNING)  # what TensorFlow tells of several devices
     from budgetbert.models.presets import PRESETS
     from budgetbert.training import devices
 
