@@ -33,11 +33,11 @@ FLAGS = flags.FLAGS
 # The first that is found in an operation's scopes (TensorFlow numbers them: block_0_1); "residual" is what blocks do
 # outside of their layers, "head" holds the loss.
 PARTS = {
-    "embedding": r"/embeddings(_\d+)?/",
-    "attention": r"/block_\d+(_\d+)?/attention",
-    "feed_forward": r"/block_\d+(_\d+)?/feed_forward|/gelu_gradient",
+    "embedding": r"/embeddings(_\d+)?/|/norm_gradient",
+    "attention": r"/block_\d+(_\d+)?/attention|/attention(_norm)?_gradient",
+    "feed_forward": r"/block_\d+(_\d+)?/feed_forward|/(gelu|feed_forward_norm)_gradient",
     "residual": r"/block_\d+",
-    "head": r"/(masked_lm_head|final_norm|loss)(_\d+)?/",
+    "head": r"/(masked_lm_head|(final|transform)_norm_gradient|final_norm|loss)(_\d+)?/",
 }
 SUMS = "sums"  # gradients that are added to those of other micro-batches and, of a tied table, to each other
 SUMMING = {"AssignAddVariableOp", "ResourceScatterAdd", "AddN", "UnsortedSegmentSum"}

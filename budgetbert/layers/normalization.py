@@ -1,6 +1,7 @@
 """The two normalisations, with float32 statistics and float32 weights under every precision."""
 
 import keras
+from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="budgetbert")
@@ -14,6 +15,41 @@ class RMSNormalization(keras.layers.RMSNormalization):
         return super().add_weight(*args, autocast=False, **kwargs)
 
 
+@keras.saving.register_keras_serializable(package="budgetbert")
+class LayerNormalization(keras.layers.LayerNormalization):
+    """`keras.layers.LayerNormalization` over the last axis, with a closed gradient on TensorFlow.
+
+    Without XLA TensorFlow differentiates the formula operation by operation: forward and backward over 64 x 128 x 256
+    values in bfloat16 take 13 ms on 2 cores and this 9 ms.
+    """
+
+    def call(self, inputs):
+        if keras.backend.backend() != "tensorflow":
+            return super().call(inputs)
+
+        @ops.custom_gradient
+        def normalize(x, gamma, beta):
+            centred = ops.cast(x, "float32")
+            centred = centred - ops.mean(centred, axis=-1, keepdims=True)
+            inverse = ops.rsqrt(ops.mean(ops.square(centred), axis=-1, keepdims=True) + self.epsilon)
+            normalized = centred * inverse
+
+            def gradient(upstream):
+                with keras.name_scope(f"{self.name}_gradient"):  # it has none by itself (see tools/profile_step.py)
+                    upstream = ops.cast(upstream, "float32")
+                    rows = tuple(range(len(x.shape) - 1))
+                    for_gamma, for_beta = ops.sum(upstream * normalized, axis=rows), ops.sum(upstream, axis=rows)
+                    upstream = upstream * gamma
+                    slope = ops.mean(upstream * normalized, axis=-1, keepdims=True)
+                    upstream = upstream - ops.mean(upstream, axis=-1, keepdims=True) - normalized * slope
+                    return ops.cast(upstream * inverse, x.dtype), for_gamma, for_beta
+
+            return ops.cast(normalized * gamma + beta, self.compute_dtype), gradient
+
+        # casts: values, while what Keras takes for a tensor is the variable, of which a custom gradient wants to know
+        return normalize(inputs, ops.cast(self.gamma, "float32"), ops.cast(self.beta, "float32"))
+
+
 def make_norm(norm, epsilon, dtype, name):
     """A new normalisation layer over the last axis.
 
@@ -24,7 +60,7 @@ def make_norm(norm, epsilon, dtype, name):
         name: string.
     """
     if norm == "layer_norm":
-        return keras.layers.LayerNormalization(epsilon=epsilon, dtype=dtype, name=name)
+        return LayerNormalization(epsilon=epsilon, dtype=dtype, name=name)
     if norm == "rms_norm":
         return RMSNormalization(epsilon=epsilon, dtype=dtype, name=name)
     raise ValueError(f"`norm` must be 'layer_norm' or 'rms_norm'. Received: norm={norm!r}")

@@ -12,9 +12,11 @@ from budgetbert.layers import (
     MaskedLMHead,
     RMSNormalization,
     SelfAttention,
+    attention,
 )
 from budgetbert.layers.embedding import sinusoid
 from budgetbert.layers.feed_forward import activate
+from budgetbert.layers.normalization import LayerNormalization
 
 from .checks import check_config, check_file, check_gradient_of_many_rows, gradient_of, to_numpy
 
@@ -234,6 +236,51 @@ def test_gelu_and_its_gradient_are_exact():
     (gradient,) = gradient_of(lambda: ops.sum(activate(ops.convert_to_tensor(variable), "gelu")), [variable])()
     expected = (exact_gelu(x + 1e-4) - exact_gelu(x - 1e-4).astype("float64")) / 2e-4
     np.testing.assert_allclose(gradient, expected, atol=5e-3)
+
+
+def test_a_factor_of_gelu_has_its_gradient():
+    x, factor = np.linspace(-6, 6, 102).astype("float32").reshape(2, 51)
+    variables = [keras.Variable(x), keras.Variable(factor)]
+
+    def value():
+        x, factor = map(ops.convert_to_tensor, variables)
+        return ops.sum(activate(x, "gelu", factor))
+
+    actual = gradient_of(value, variables)()
+    slope = (exact_gelu(x + 1e-4) - exact_gelu(x - 1e-4).astype("float64")) / 2e-4
+    np.testing.assert_allclose(actual, [factor * slope, exact_gelu(x)], atol=3e-2)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("dropout", [False, True])
+def test_the_closed_gradient_of_attention_is_that_of_its_formula(masked, dropout):
+    generator, shape = np.random.default_rng(0), (2, LENGTH, 3, 2, WIDTH // 2)
+    x, upstream = generator.normal(size=shape).astype("float32"), generator.normal(size=(2, LENGTH, 2, WIDTH // 2))
+    mask = ops.cast(states_and_mask()[1], "bool")[:, None, None, :] if masked else None
+    kept = ops.convert_to_tensor(2.0 * generator.integers(0, 2, (2, 2, LENGTH, LENGTH)), "float32") if dropout else None
+    variable, upstream = keras.Variable(x), ops.convert_to_tensor(upstream, "float32")
+    (expected,) = gradient_of(
+        lambda: ops.sum(attention.attend(ops.convert_to_tensor(variable), mask, kept)[0] * upstream), [variable]
+    )()
+    actual = attention.attend(ops.convert_to_tensor(x), mask, kept)[1](upstream)
+    np.testing.assert_allclose(to_numpy(actual), expected, atol=1e-5)
+
+
+def test_layer_normalization_and_its_gradient_are_those_of_keras():
+    x = hidden_states()
+    weights = ops.convert_to_tensor(np.random.default_rng(1).normal(size=x.shape), "float32")
+    found = []
+    for kind in (LayerNormalization, keras.layers.LayerNormalization):
+        layer, variable = kind(epsilon=1e-12), keras.Variable(3 * x + 1)
+        layer.build(x.shape)
+        layer.gamma.assign(np.linspace(-1, 2, WIDTH))
+        layer.beta.assign(np.linspace(-1, 1, WIDTH))
+        gradients = gradient_of(
+            lambda v=variable, f=layer: ops.sum(f(ops.convert_to_tensor(v)) * weights), [variable, *layer.weights]
+        )()
+        found.append([to_numpy(layer(x)), *gradients])
+    for actual, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
 def test_rms_normalization_equals_its_formula_in_bfloat16():

@@ -4,7 +4,8 @@ import pytest
 from keras import ops
 
 from budgetbert.batches import Loader, Masking, stack
-from budgetbert.layers import SelfAttention
+from budgetbert.layers import SelfAttention, feed_forward, masked_lm_head
+from budgetbert.layers.normalization import LayerNormalization
 from budgetbert.models import BertBudgetMaskedLM
 from budgetbert.optimizers import exclude_from_weight_decay, is_decayed
 from budgetbert.training.losses import cross_entropy
@@ -14,10 +15,10 @@ from budgetbert.training.update import make_update
 CAPACITY = 4
 
 
-def make(clip_norm=None, dropout=0.0, optimizer=None, objective=None, **sizes):
+def make(clip_norm=None, dropout=0.0, optimizer=None, objective=None, preset="tiny_24h", **sizes):
     keras.utils.set_random_seed(0)
     sizes = {"vocabulary_size": 256, "num_layers": 1, **sizes}
-    model = BertBudgetMaskedLM.from_preset("tiny_24h", load_weights=False, dropout=dropout, **sizes)
+    model = BertBudgetMaskedLM.from_preset(preset, load_weights=False, dropout=dropout, **sizes)
     optimizer = optimizer or keras.optimizers.AdamW(beta_1=0.9, beta_2=0.98, epsilon=1e-6, weight_decay=0.01)
     exclude_from_weight_decay(optimizer, model.trainable_variables)
     return make_update(model, optimizer, objective or MaskedLanguageModeling(), clip_norm)
@@ -256,13 +257,22 @@ def plain_attention(layer, x, mask, training):
     return ops.dot_product_attention(*ops.unstack(x, 3, axis=2), mask=mask)
 
 
+def plain_activation(x, activation, factor=None):
+    x = ops.gelu(x, approximate=activation == "gelu_approximate")
+    return x if factor is None else factor * x
+
+
+@pytest.mark.parametrize("preset", ["tiny_24h", "tiny_crammed"])  # with and without a gate
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("mixed_bfloat16", 2e-3)])
-def test_50_steps_have_the_losses_of_the_plain_formulas(loader, monkeypatch, precision, tolerance):
+def test_50_steps_have_the_losses_of_the_plain_formulas(loader, monkeypatch, preset, precision, tolerance):
     losses = []
     for objective in (MaskedLanguageModeling(), Plain()):
-        update = make(clip_norm=1.0, objective=objective, dtype=precision)
+        update = make(clip_norm=1.0, objective=objective, preset=preset, dtype=precision)
         assert update.model.head.compute_dtype == precision.removeprefix("mixed_")
         losses.append([train(update, loader, 8, (1,), first=8 * step)["loss"] for step in range(50)])
-        monkeypatch.setattr(SelfAttention, "_attend", plain_attention)  # of the second
+        monkeypatch.setattr(SelfAttention, "_attend", plain_attention)  # of the second, as what follows
+        for module in (feed_forward, masked_lm_head):
+            monkeypatch.setattr(module, "activate", plain_activation)
+        monkeypatch.setattr(LayerNormalization, "call", keras.layers.LayerNormalization.call)
     np.testing.assert_allclose(*losses, rtol=tolerance)
     assert losses[0][-1] < 0.9 * losses[0][0]
