@@ -1,11 +1,11 @@
 """The position-wise feed-forward network, plain or gated."""
 
-import functools
 import math
 
 import keras
 from keras import ops
 
+from budgetbert.layers import xla
 from budgetbert.layers.dense import Dense
 
 ACTIVATIONS = ("gelu", "gelu_approximate")
@@ -34,27 +34,20 @@ def _exact_gelu(x, *factors):
 
     def gradient(upstream):
         with keras.name_scope("gelu_gradient"):  # it has none by itself, and tools/profile_step.py looks for it
-            return _gelu_gradient()(upstream, x, *factors)
+            return _gelu_gradient(upstream, x, *factors)
 
     wide = ops.cast(x, "float32")
     gelu = ops.cast(0.5 * wide * (1 + ops.erf(wide * 2**-0.5)), x.dtype)
     return math.prod(factors, start=gelu), gradient
 
 
-@functools.cache
-def _gelu_gradient():
-    import tensorflow as tf
-
-    @tf.function(jit_compile=True, autograph=False)
-    def gradient(upstream, x, *factors):
-        upstream, wide, *factors = (tf.cast(tensor, "float32") for tensor in (upstream, x, *factors))
-        cumulative = 0.5 * (1 + tf.math.erf(wide * 2**-0.5))
-        density = (2 * math.pi) ** -0.5 * tf.exp(-0.5 * wide * wide)
-        slope = cumulative + wide * density
-        for_x = tf.cast(math.prod(factors, start=upstream) * slope, x.dtype)
-        return (for_x, *(tf.cast(upstream * wide * cumulative, x.dtype) for _ in factors))
-
-    return gradient
+@xla.compiled
+def _gelu_gradient(upstream, x, *factors):
+    upstream, wide, *factors = (ops.cast(tensor, "float32") for tensor in (upstream, x, *factors))
+    cumulative = 0.5 * (1 + ops.erf(wide * 2**-0.5))
+    density = (2 * math.pi) ** -0.5 * ops.exp(-0.5 * wide * wide)
+    for_x = math.prod(factors, start=upstream) * (cumulative + wide * density)
+    return tuple(ops.cast(gradient, x.dtype) for gradient in (for_x, *(upstream * wide * cumulative for _ in factors)))
 
 
 def check_activation(activation):
