@@ -36,13 +36,29 @@ def trace_tensorflow(function):
         space = xplane_pb2.XSpace.FromString(_trace_file(directory).read_bytes())
     seconds = collections.Counter()
     for plane in space.planes:
-        names = {key: metadata.name for key, metadata in plane.event_metadata.items()}
         for line in plane.lines:
-            spans = [(e.offset_ps, e.offset_ps + e.duration_ps, names[e.metadata_id]) for e in line.events]
-            for name, own in _own_times(spans):
-                if match := re.fullmatch(r"([\w./>-]+):(\w+)(?:#.*)?", name):
-                    seconds[Operation(*match.groups())] += own / 1e12
+            named = ((event, _tensorflow_operation(event, plane)) for event in line.events)
+            spans = [(e.offset_ps, e.offset_ps + e.duration_ps, operation) for e, operation in named if operation]
+            for operation, own in _own_times(spans):
+                seconds[operation] += own / 1e12
     return seconds
+
+
+def _tensorflow_operation(event, plane):
+    """Returns the `Operation` of an event of TensorFlow's profiler, or `None` if it is none."""
+    name = plane.event_metadata[event.metadata_id].name
+    if match := re.fullmatch(r"([\w./>-]+):(\w+)(?:#.*)?", name):
+        return Operation(*match.groups())
+    if name == "ExecutorState::ProcessAsync::Start":
+        stats = {plane.stat_metadata[stat.metadata_id].name: stat for stat in event.stats}
+        scopes, kind = (_text(stats[key], plane) for key in ("name", "kernel_type"))
+        if "PartitionedCall" in kind:  # of a function that XLA compiled: others are inlined
+            return Operation(scopes, "XLA")
+    return None
+
+
+def _text(stat, plane):
+    return stat.str_value or plane.stat_metadata[stat.ref_value].name
 
 
 def trace_jax(function, compiled):

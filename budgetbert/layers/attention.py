@@ -1,8 +1,11 @@
 """Multi-head self-attention over one fused kernel."""
 
+import math
+
 import keras
 from keras import ops
 
+from budgetbert.layers import xla
 from budgetbert.layers.dense import Dense
 from budgetbert.layers.softmax import softmax
 
@@ -35,15 +38,20 @@ def attend(x, mask, kept):
             upstream = ops.transpose(upstream, (0, 2, 1, 3))
             for_value = ops.matmul(_swapped(weights), upstream)
             for_weights = ops.matmul(upstream, _swapped(value))
-            for_probabilities = for_weights if kept is None else for_weights * kept
             products = ops.cast(upstream, "float32") * ops.cast(attended, "float32")
-            mean = ops.cast(ops.sum(products, axis=-1, keepdims=True), value.dtype)
-            for_scores = (for_probabilities - mean) * probabilities
+            mean = ops.sum(products, axis=-1, keepdims=True)
+            for_scores = _for_scores(for_weights, mean, probabilities, *(() if kept is None else (kept,)))
             for_query = ops.matmul(for_scores, key) * scale
             for_key = ops.matmul(_swapped(for_scores), query)
             return ops.transpose(ops.stack([for_query, for_key, for_value]), (1, 3, 0, 2, 4))
 
     return ops.transpose(attended, (0, 2, 1, 3)), gradient
+
+
+@xla.compiled
+def _for_scores(for_weights, mean, probabilities, *kept):
+    for_probabilities = math.prod((ops.cast(x, "float32") for x in kept), start=ops.cast(for_weights, "float32"))
+    return ops.cast((for_probabilities - mean) * ops.cast(probabilities, "float32"), probabilities.dtype)
 
 
 def _swapped(x):
