@@ -2,6 +2,7 @@
 
 from budgetbert.layers.attention import SelfAttention
 from budgetbert.layers.dense import Dense
+from budgetbert.layers.dropout import Dropout
 from budgetbert.layers.embedding import EmbeddingTable, EncoderEmbedding
 from budgetbert.layers.encoder_block import EncoderBlock
 from budgetbert.layers.feed_forward import FeedForward
@@ -11,6 +12,7 @@ from budgetbert.layers.normalization import RMSNormalization
 
 __all__ = [
     "Dense",
+    "Dropout",
     "EmbeddingTable",
     "EncoderBlock",
     "EncoderEmbedding",

@@ -7,6 +7,7 @@ from keras import ops
 
 from budgetbert.layers import xla
 from budgetbert.layers.dense import Dense
+from budgetbert.layers.dropout import Dropout
 from budgetbert.layers.softmax import softmax
 
 
@@ -94,7 +95,7 @@ class SelfAttention(keras.layers.Layer):
         policy = self.dtype_policy
         self.qkv = Dense(3 * hidden_dim, initializer_range, use_bias=use_bias, dtype=policy, name="qkv")
         self.output_projection = Dense(hidden_dim, initializer_range, use_bias=use_bias, dtype=policy, name="output")
-        self.dropout_layer = keras.layers.Dropout(dropout, dtype=policy, name="dropout")
+        self.dropout_layer = Dropout(dropout, dtype=policy, name="dropout")
 
     def build(self, input_shape):
         self.qkv.build(input_shape)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from budgetbert.layers.dropout import Dropout
 from budgetbert.layers.normalization import make_norm
 
 
@@ -119,7 +120,7 @@ class EncoderEmbedding(keras.layers.Layer):
         self.position_table = table(max_sequence_length, "position") if position == "learned" else None
         self.segment_table = table(num_segments, "segment") if num_segments else None
         self.norm_layer = make_norm(norm, norm_epsilon, self.dtype_policy, "norm") if norm else None
-        self.dropout_layer = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+        self.dropout_layer = Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
     def build(self, input_shape):
         for table in (self.token_table, self.position_table, self.segment_table):

@@ -3,6 +3,7 @@
 import keras
 
 from budgetbert.layers.attention import SelfAttention
+from budgetbert.layers.dropout import Dropout
 from budgetbert.layers.feed_forward import FeedForward
 from budgetbert.layers.normalization import make_norm
 
@@ -88,8 +89,8 @@ class EncoderBlock(keras.layers.Layer):
             name="feed_forward",
         )
         self.feed_forward_norm = make_norm(norm, norm_epsilon, policy, "feed_forward_norm")
-        self.attention_output_dropout = keras.layers.Dropout(dropout, dtype=policy, name="attention_output_dropout")
-        self.feed_forward_dropout = keras.layers.Dropout(dropout, dtype=policy, name="feed_forward_dropout")
+        self.attention_output_dropout = Dropout(dropout, dtype=policy, name="attention_output_dropout")
+        self.feed_forward_dropout = Dropout(dropout, dtype=policy, name="feed_forward_dropout")
 
     def build(self, input_shape):
         for layer in (self.attention, self.attention_norm, self.feed_forward, self.feed_forward_norm):

@@ -4,6 +4,7 @@ import keras
 import keras_hub
 
 from budgetbert.layers.dense import Dense
+from budgetbert.layers.dropout import Dropout
 from budgetbert.models.bert_budget import BertBudget
 from budgetbert.models.preprocessors import BertBudgetTextClassifierPreprocessor
 from budgetbert.models.task import PresetTask, check_vocabulary
@@ -52,7 +53,7 @@ class BertBudgetTextClassifier(PresetTask, keras_hub.models.TextClassifier):
         self.pooler = Dense(
             pooler_dim or backbone.hidden_dim, initializer_range, activation="tanh", dtype=policy, name="pooler"
         )
-        self.dropout_layer = keras.layers.Dropout(dropout, dtype=policy, name="classifier_dropout")
+        self.dropout_layer = Dropout(dropout, dtype=policy, name="classifier_dropout")
         self.logits = Dense(num_classes, initializer_range, dtype="float32", name="logits")
         self.num_classes = num_classes  # super().__init__() compiles, which asks for it
 

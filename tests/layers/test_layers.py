@@ -5,6 +5,7 @@ from keras import ops
 
 from budgetbert.layers import (
     Dense,
+    Dropout,
     EmbeddingTable,
     EncoderBlock,
     EncoderEmbedding,
@@ -174,6 +175,29 @@ def test_dropout_is_active_in_training_alone():
     x = hidden_states()
     np.testing.assert_array_equal(to_numpy(layer(x, training=False)), to_numpy(layer(x, training=False)))
     assert np.abs(to_numpy(layer(x, training=True)) - to_numpy(layer(x, training=False))).max() > 1e-2
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_dropout_drops_its_rate_and_scales_the_rest(policy):
+    layer, x = Dropout(0.1, seed=7, dtype=policy), ops.ones((301, 1001))  # an odd number of values
+    dropped = to_numpy(layer(x, training=True))
+    assert abs((dropped == 0).mean() - 0.1) < 0.003  # five standard deviations
+    np.testing.assert_allclose(np.unique(dropped), [0, 1 / 0.9], rtol=3e-3 if policy == "mixed_bfloat16" else 1e-4)
+    kept = dropped != 0
+    for axis in (0, 1):  # neighbours, which may come from one word of the generator, are independent
+        pairs = np.logical_and(np.take(kept, range(300), axis), np.take(kept, range(1, 301), axis))
+        assert abs(pairs.mean() - 0.81) < 0.006
+    assert np.abs(to_numpy(layer(x, training=True)) - dropped).max() > 1  # another draw
+    again = Dropout(0.1, seed=7, dtype=policy)
+    np.testing.assert_array_equal(to_numpy(again(x, training=True)), dropped)
+    np.testing.assert_array_equal(to_numpy(layer(x, training=False)), 1)
+
+
+def test_the_gradient_of_dropout_is_its_mask():
+    variable, layer = keras.Variable(hidden_states()), Dropout(0.5, seed=7)
+    (gradient,) = gradient_of(lambda: ops.sum(layer(ops.convert_to_tensor(variable), training=True)), [variable])()
+    again = Dropout(0.5, seed=7)(ops.ones(variable.shape), training=True)
+    np.testing.assert_array_equal(gradient, to_numpy(again))
 
 
 def test_attention_in_parts_equals_that_of_keras():
