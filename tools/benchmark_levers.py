@@ -6,17 +6,23 @@ attention         the other way to attend: in parts where the backend's own is u
 loss              through logits in float32, their softmax and its gradient as the framework makes them
 micro-batches     the same rows in two micro-batches
 float32           products in float32
+scan              JAX: one compiled block, scanned over the layers' stacked weights
+copies            JAX: weights, moments and sums in new buffers, none donated
 
-All are timed in turn, A B C A B C ..., in one run; medians, their ratio to the first, and the norm of the first
-gradient are printed.
+gelu, norm        TensorFlow: the framework's gradient of GELU and of the layer norm in place of ours
+
+All are timed in turn, A B C A B C ..., in one run. Printed are medians, their ratio to the first, the seconds of the
+first step, most of them compilation, and the norm of its gradient. Flags of XLA are tried from outside, as in
+XLA_FLAGS=--xla_gpu_enable_latency_hiding_scheduler=true.
 
 Run       python tools/benchmark_levers.py --backend jax --preset crammed_base --rows 256 --seconds 120
-Time      6 minutes on a GPU, of them 4 for compilation; on 2 cores with mini_crammed, 64 rows and 90 s: 3 minutes
+Time      8 minutes on a GPU, of them 6 for compilation; on 2 cores with mini_crammed, 64 rows and 90 s: 3 minutes
 """
 
 import contextlib
 import dataclasses
 import statistics
+import time
 from unittest import mock
 
 from absl import app, flags
@@ -56,6 +62,60 @@ def other_attention():
     return mock.patch.object(ops, "dot_product_attention", attention_in_parts)
 
 
+def scan(blocks, hidden):
+    """Returns what equal `blocks` make of `hidden`, one after another, by the first of them in a loop. On JAX."""
+    import jax
+    import jax.numpy as jnp
+    import keras
+
+    layers = zip(*(block.trainable_variables for block in blocks), strict=True)
+    stacked = [jnp.stack([variable.value for variable in variables]) for variables in layers]
+
+    def run(x, values):
+        with keras.StatelessScope(list(zip(blocks[0].trainable_variables, values, strict=True))):
+            return blocks[0](x), None
+
+    return jax.lax.scan(run, hidden, stacked)[0]
+
+
+def plain_activation(x, activation, factor=None):
+    """`feed_forward.activate`, as the framework differentiates it."""
+    from keras import ops
+
+    x = ops.gelu(x, approximate=activation == "gelu_approximate")
+    return x if factor is None else factor * x
+
+
+@contextlib.contextmanager
+def plain_gelu():
+    """A context in which GELU's gradient is the framework's."""
+    from budgetbert.layers import feed_forward, masked_lm_head
+
+    with contextlib.ExitStack() as stack:
+        for module in (feed_forward, masked_lm_head):
+            stack.enter_context(mock.patch.object(module, "activate", plain_activation))
+        yield
+
+
+def plain_norm():
+    """A context in which the layer norm is Keras's."""
+    import keras
+
+    from budgetbert.layers.normalization import LayerNormalization
+
+    return mock.patch.object(LayerNormalization, "call", keras.layers.LayerNormalization.call)
+
+
+def without_donation():
+    """A context in which JAX's functions keep their arguments."""
+    import jax
+
+    compile_it = jax.jit
+    return mock.patch.object(
+        jax, "jit", lambda function, donate_argnums=None, **keywords: compile_it(function, **keywords)
+    )
+
+
 def make_levers(precision, setup, batch):
     """Returns a dict of functions that run a step: as it is, and with each choice taken back."""
     from keras import ops
@@ -68,8 +128,15 @@ def make_levers(precision, setup, batch):
             logits, weights = model(self.inputs(batch), training=False), batch["weights"]
             return ops.sum(cross_entropy(batch["labels"], logits) * weights), ops.sum(weights), {}
 
+    class Scanning(MaskedLanguageModeling):
+        def encode(self, model, batch):
+            encoder = model.backbone
+            hidden = scan(encoder.transformer_layers, encoder.embeddings(batch["token_ids"]))
+            return encoder.final_norm_layer(hidden) if encoder.final_norm_layer else hidden
+
     def lever(context=contextlib.nullcontext, precision=precision, micro_batches=1, objective=None):
-        step = make_step(make_update(FLAGS.preset, precision, setup, objective), batch, micro_batches)
+        with context():
+            step = make_step(make_update(FLAGS.preset, precision, setup, objective), batch, micro_batches)
 
         def within():
             with context():  # compilation is in the first call; torch, which does not compile, needs it in all
@@ -83,7 +150,13 @@ def make_levers(precision, setup, batch):
         "loss": lever(objective=ThroughLogits(False)),
         "micro-batches": lever(micro_batches=2),
     }
-    return levers if precision == "float32" else levers | {"float32": lever(precision="float32")}
+    if precision != "float32":
+        levers["float32"] = lever(precision="float32")
+    if FLAGS.backend == "jax":
+        levers |= {"scan": lever(objective=Scanning(False)), "copies": lever(without_donation)}
+    if FLAGS.backend == "tensorflow":
+        levers |= {"gelu": lever(plain_gelu), "norm": lever(plain_norm)}
+    return levers
 
 
 def main(_):
@@ -98,7 +171,11 @@ def main(_):
     precision, _ = devices.choose_precision("auto")
     batch = masked_rows(FLAGS.rows, config["vocabulary_size"], setup)
     levers = make_levers(precision, setup, batch)
-    norms = {name: float(step()) for name, step in levers.items()}  # of the first gradient: equal within rounding
+    norms, first_steps = {}, {}
+    for name, step in levers.items():
+        began = time.perf_counter()
+        norms[name] = float(step())  # of the first gradient: equal within rounding
+        first_steps[name] = time.perf_counter() - began
     medians = {name: statistics.median(s) for name, s in take_turns(levers, FLAGS.seconds, least=3).items()}
     rate = flops.measure_matmul_rate(precision.removeprefix("mixed_"))
     predictions = predictions_per_row(setup.mask_rate, setup.sequence_length)
@@ -111,9 +188,11 @@ def main(_):
         ratio = seconds / medians["as it is"]
         figures[name] = {"milliseconds": 1e3 * seconds, "ratio": ratio, "tokens_per_second": tokens / seconds}
         figures[name] |= {"share_of_matmul_rate": work / seconds / rate, "gradient_norm": norms[name]}
+        figures[name]["first_step_seconds"] = first_steps[name]
         print(
             f"  {name:<13} {1e3 * seconds:9,.1f} ms {tokens / seconds:9,.0f} tokens/s, {work / seconds / rate:4.0%} of "
-            f"products' rate, {ratio:5.2f} times the time; norm of the first gradient {norms[name]:.4f}"
+            f"products' rate, {ratio:5.2f} times the time; first step {first_steps[name]:5.1f} s, norm of its gradient "
+            f"{norms[name]:.4f}"
         )
     result = {"device": devices.device_name(), "preset": FLAGS.preset, "backend": FLAGS.backend, "rows": FLAGS.rows}
     write_json(result | {"precision": precision, "levers": figures}, FLAGS.json)

@@ -5,12 +5,13 @@ import pytest
 from tests.programs import call
 
 
-def test_each_lever_is_timed_and_changes_no_gradient(tmp_path):
-    flags = ["--preset", "tiny_crammed", "--rows", "4", "--seconds", "0.1", "--backend", "jax"]
+@pytest.mark.parametrize(("backend", "own"), [("jax", {"scan", "copies"}), ("tensorflow", {"gelu", "norm"})])
+def test_each_lever_is_timed_and_changes_no_gradient(backend, own, tmp_path):
+    flags = ["--preset", "tiny_crammed", "--rows", "4", "--seconds", "0.1", "--backend", backend]
     done = call("tools/benchmark_levers.py", *flags, "--json", tmp_path / "levers.json")
     assert not done.returncode, done.stderr
     levers = json.loads((tmp_path / "levers.json").read_text())["levers"]
-    assert {"as it is", "attention", "loss", "micro-batches"} <= set(levers)
+    assert {"as it is", "attention", "loss", "micro-batches"} | own <= set(levers)
     for name, figures in levers.items():
         assert figures["gradient_norm"] == pytest.approx(levers["as it is"]["gradient_norm"], rel=0.02)
         assert figures["ratio"] == pytest.approx(figures["milliseconds"] / levers["as it is"]["milliseconds"])
