@@ -44,7 +44,9 @@ def export_serving(model, directory, weights="float32", model_name="model"):
         module = tf.Module()
         module.stored, in_scope = _store(model, weights)
         endpoints = signatures.endpoints(model, in_scope)
-        tf.saved_model.save(module, path, signatures=endpoints)
+        # gradients, parts of which are XLA's, are of no use to a server
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(module, path, signatures=endpoints, options=options)
         write_warmup_requests(os.path.join(path, "assets.extra"), signatures.examples(model), model_name)
     folder.write_record(
         directory,

@@ -21,8 +21,8 @@ class RMSNormalization(keras.layers.RMSNormalization):
 class LayerNormalization(keras.layers.LayerNormalization):
     """`keras.layers.LayerNormalization` over the last axis, with a closed gradient on TensorFlow.
 
-    Without XLA TensorFlow differentiates the formula operation by operation: forward and backward over 64 x 128 x 256
-    values in bfloat16 take 13 ms on 2 cores and this 9 ms.
+    Without XLA TensorFlow differentiates the formula operation by operation. This saves 44 of the 873 ms of a step of
+    `mini_crammed` (64 rows of 128, bfloat16, 2 cores; tools/benchmark_levers.py).
     """
 
     def call(self, inputs):

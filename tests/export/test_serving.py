@@ -194,6 +194,7 @@ def test_only_ops_of_tensorflow_and_tensorflow_text_are_in_the_graph(exports):
         functions = {function.signature.name for function in library}
         assert all(op_def_registry.get(op) for op in used - functions)
         assert not {op for op in used if op.startswith(("PyFunc", "EagerPyFunc", "XlaCallModule"))}
+        assert not [function.signature.name for function in library if "_XlaMustCompile" in function.attr]
 
 
 def test_warmup_requests_are_real_requests(exports, server):
