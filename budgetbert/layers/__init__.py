@@ -8,7 +8,7 @@ from budgetbert.layers.encoder_block import EncoderBlock
 from budgetbert.layers.feed_forward import FeedForward
 from budgetbert.layers.masked_lm_head import MaskedLMHead
 from budgetbert.layers.next_sentence_head import NextSentenceHead
-from budgetbert.layers.normalization import RMSNormalization
+from budgetbert.layers.normalization import LayerNormalization, RMSNormalization
 
 __all__ = [
     "Dense",
@@ -17,6 +17,7 @@ __all__ = [
     "EncoderBlock",
     "EncoderEmbedding",
     "FeedForward",
+    "LayerNormalization",
     "MaskedLMHead",
     "NextSentenceHead",
     "RMSNormalization",

@@ -5,6 +5,9 @@ from keras import ops
 
 from budgetbert.layers.softmax import softmax
 
+# that the index of TensorFlow's operation in place, an int32, can tell
+_MOST_PLACES = 2**31 - 1
+
 # of a normal float32 and bfloat16: an impossible label costs 87 nats, and no infinity
 _LEAST_PROBABILITY = 1.2e-38
 
@@ -77,7 +80,7 @@ def _less_one(x, places, labels):
     import tensorflow as tf
 
     ones, classes = tf.ones(tf.shape(labels), x.dtype), x.shape[-1]
-    if x.shape[0] is None or x.shape[0] * classes >= 2**31:  # beyond the index of the operation in place
+    if x.shape[0] is None or x.shape[0] * classes > _MOST_PLACES:
         return tf.tensor_scatter_nd_sub(x, places, ones)
     flat = tf.raw_ops.InplaceSub(x=tf.reshape(x, (-1, 1)), i=places[:, 0] * classes + places[:, 1], v=ones[:, None])
     return tf.reshape(flat, tf.shape(x))

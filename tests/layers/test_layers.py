@@ -10,6 +10,7 @@ from budgetbert.layers import (
     EncoderBlock,
     EncoderEmbedding,
     FeedForward,
+    LayerNormalization,
     MaskedLMHead,
     RMSNormalization,
     SelfAttention,
@@ -17,7 +18,6 @@ from budgetbert.layers import (
 )
 from budgetbert.layers.embedding import sinusoid
 from budgetbert.layers.feed_forward import activate
-from budgetbert.layers.normalization import LayerNormalization
 
 from .checks import check_config, check_file, check_gradient_of_many_rows, gradient_of, to_numpy
 

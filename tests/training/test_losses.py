@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from budgetbert.training import losses
 from budgetbert.training.losses import cross_entropy, decoded_cross_entropy
 
 CLASSES, WIDTH = 50, 8
@@ -91,6 +92,16 @@ def test_the_decoded_cross_entropy_and_its_gradients_are_the_formula(dtype, tole
     assert len(gradients) == 2 + with_bias
     for gradient, wanted in zip(gradients, expected_gradients, strict=False):
         np.testing.assert_allclose(gradient, wanted, atol=tolerance * np.abs(wanted).max())
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the operation in place is TensorFlow's")
+def test_a_softmax_too_large_for_the_operation_in_place_is_copied(monkeypatch):
+    loss, gradients = differentiated(arrays(with_bias=True), "bfloat16", 1.0)
+    monkeypatch.setattr(losses, "_MOST_PLACES", 0)
+    copied_loss, copied_gradients = differentiated(arrays(with_bias=True), "bfloat16", 1.0)
+    assert copied_loss == loss
+    for gradient, copied in zip(gradients, copied_gradients, strict=True):
+        np.testing.assert_array_equal(gradient, copied)
 
 
 def test_slots_without_a_prediction_change_nothing():
