@@ -40,15 +40,18 @@ class Stages:
             total: number, what `done` will be at the end. Defaults to `None`: unknown.
 
         Yields:
-            A function of `done` (as `total`), and the numbers of documents and characters so far.
+            A function of `done` (as `total`), and the numbers of documents and characters so far, as far as they are
+            known to the stage.
         """
         started = time.monotonic()
         task = self._progress.add_task(description, total=total, told="")
 
-        def tell(done, documents, characters):
-            rate = characters / 1e6 / max(time.monotonic() - started, 1e-3)
-            told = f"{documents:,} documents, {characters / 1e6:,.1f} MB, {rate:,.1f} MB/s"
-            self._progress.update(task, completed=done, told=told)
+        def tell(done, documents=None, characters=None):
+            told = [] if documents is None else [f"{documents:,} documents"]
+            if characters is not None:
+                rate = characters / 1e6 / max(time.monotonic() - started, 1e-3)
+                told += [f"{characters / 1e6:,.1f} MB", f"{rate:,.1f} MB/s"]
+            self._progress.update(task, completed=done, told=", ".join(told))
 
         yield tell
         self._progress.update(task, total=1, completed=1)  # a bar of unknown length is full now, too

@@ -117,7 +117,7 @@ def near(documents, kept, folder, tell):
             else:
                 index_of_similar.insert(place, minhash, check_duplication=False)
                 signatures[place] = values
-        tell(index + 1, int(documents.starts[index + 1]), 0)
+        tell(index + 1, int(documents.starts[index + 1]))
     return kept
 
 

@@ -79,7 +79,7 @@ def write_shards(job, entries, encoded):
         arguments = (folder, target, records, length, start_id, len(entries), labelled)
         with job.stages.stage(f"Writing {split} rows", len(tasks)) as tell:
             for done, _ in enumerate(job.workers.map(passes.WriteShard, arguments, left), start=1):
-                tell(len(tasks) - len(left) + done, 0, 0)
+                tell(len(tasks) - len(left) + done)
         written = [read_json(records / f"{split}-{task[1]:05d}.json") for task in tasks]
         for shard in written:
             frequencies[split] += np.load(records / shard["file"], allow_pickle=False)
@@ -100,7 +100,7 @@ def _sorted(job, entries, shards, folder, per_shard):
 
             def write(rows, labels):
                 writer.add(rows, labels)
-                tell(len(writer.shards), 0, 0)
+                tell(len(writer.shards))
 
             work = job.folder("sorting")
             ordering.sort_shards(paths, job.options["order"], entries, write, work)
