@@ -22,6 +22,7 @@ Time      8 minutes on a GPU, of them 6 for compilation; on 2 cores with mini_cr
 import contextlib
 import dataclasses
 import statistics
+import sys
 import time
 from unittest import mock
 
@@ -162,7 +163,7 @@ def make_levers(precision, setup, batch):
 def main(_):
     config = start(FLAGS.backend, FLAGS.preset)
     if FLAGS.rows % 2:
-        raise app.UsageError("--rows must be even: one lever halves them.")
+        sys.exit(f"--rows {FLAGS.rows} is odd, and one lever halves them: give an even number.")
     setup = dataclasses.replace(setup_of(FLAGS.preset), dropout=False)
     from budgetbert import flops
     from budgetbert.batches import predictions_per_row

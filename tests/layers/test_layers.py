@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -18,6 +22,7 @@ from budgetbert.layers import (
 )
 from budgetbert.layers.embedding import sinusoid
 from budgetbert.layers.feed_forward import activate
+from budgetbert.layers.softmax import softmax
 
 from .checks import check_config, check_file, check_gradient_of_many_rows, gradient_of, to_numpy
 
@@ -198,6 +203,23 @@ def test_the_gradient_of_dropout_is_its_mask():
     (gradient,) = gradient_of(lambda: ops.sum(layer(ops.convert_to_tensor(variable), training=True)), [variable])()
     again = Dropout(0.5, seed=7)(ops.ones(variable.shape), training=True)
     np.testing.assert_array_equal(gradient, to_numpy(again))
+
+
+def test_the_softmax_of_bfloat16_has_float32_inside():
+    logits = 2 * np.random.default_rng(0).normal(size=(64, 500)).astype("float32")
+    logits = ops.cast(logits, "bfloat16")
+    exponentials = np.exp(to_numpy(logits))
+    expected = exponentials / exponentials.sum(-1, keepdims=True)
+    np.testing.assert_allclose(to_numpy(softmax(logits, "bfloat16")), expected, rtol=2**-8)  # rounded once, at the end
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="oneDNN is TensorFlow's")
+def test_the_softmax_of_bfloat16_has_float32_inside_without_onednn():
+    this = f"{__file__}::test_the_softmax_of_bfloat16_has_float32_inside"
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", this]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stdout
 
 
 def test_attention_in_parts_equals_that_of_keras():
