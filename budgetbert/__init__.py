@@ -1,21 +1,42 @@
-"""Pretrain the best BERT-like encoder that a fixed budget buys."""
+"""Pretrain the best BERT-like encoder that a fixed budget buys.
 
-import os
+Importing the package costs nothing: its public names load when they are first used (PEP 562), because Keras takes
+5 seconds and 700 MB. `import budgetbert.models` registers every class that a `.keras` file of ours names.
+"""
+
+import importlib
 
 __version__ = "0.1.0"
 
-# The processes of corpus/ set this: they need no Keras, which takes 5 seconds and 700 MB. Everyone else gets the
-# classes registered, so that `import budgetbert, keras` is all that keras.models.load_model needs.
-if "BUDGETBERT_WITHOUT_KERAS" not in os.environ:
-    from budgetbert import layers as layers
-    from budgetbert import models as models
-    from budgetbert import optimizers as optimizers
-    from budgetbert import schedules as schedules
-    from budgetbert.budget import Budget as Budget
-    from budgetbert.models import BertBudget as BertBudget
-    from budgetbert.models import BertBudgetMaskedLM as BertBudgetMaskedLM
-    from budgetbert.models import BertBudgetMaskedLMPreprocessor as BertBudgetMaskedLMPreprocessor
-    from budgetbert.models import BertBudgetTextClassifier as BertBudgetTextClassifier
-    from budgetbert.models import BertBudgetTextClassifierPreprocessor as BertBudgetTextClassifierPreprocessor
-    from budgetbert.models import BertBudgetTokenizer as BertBudgetTokenizer
-    from budgetbert.normalization import Normalizer as Normalizer
+# The module of each public name; an empty string for a module that is public itself.
+_HOMES = {
+    **dict.fromkeys(("layers", "models", "optimizers", "schedules"), ""),
+    "Budget": "budget",
+    "Normalizer": "tokenization.normalizer",
+    **dict.fromkeys(
+        (
+            "BertBudget",
+            "BertBudgetMaskedLM",
+            "BertBudgetMaskedLMPreprocessor",
+            "BertBudgetTextClassifier",
+            "BertBudgetTextClassifierPreprocessor",
+            "BertBudgetTokenizer",
+        ),
+        "models",
+    ),
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_HOMES[name] or name}")
+    value = getattr(module, name) if _HOMES[name] else module
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *_HOMES})

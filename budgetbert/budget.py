@@ -5,7 +5,7 @@ import math
 import re
 import time
 
-from budgetbert.command_line import InputError
+from budgetbert.errors import InputError
 
 _MULTIPLIERS = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -22,6 +22,11 @@ class Budget:
         amount: float. How much, in `unit`.
         unit: str. `"seconds"` of wall-clock time, optimizer `"steps"`, `"tokens"` (rows x sequence length), or
             `"flops"` (model FLOPs, see `budgetbert.flops`).
+
+    Example:
+
+    >>> Budget.parse("12.1Btokens")
+    Budget(amount=12100000000.0, unit='tokens')
     """
 
     amount: float
@@ -89,11 +94,20 @@ class BudgetClock:
     Attributes:
         reserve: float. What is kept back at the end of a budget of time for the last validation and save, in seconds;
             the caller keeps it at the longest that each has taken.
+        stop_at: float. The fraction at which training stops by the way. 1 by default: at the end.
+
+    Example:
+        >>> clock = BudgetClock(Budget.parse("10steps"))
+        >>> clock.fraction(Progress(step=5))
+        0.5
+        >>> clock.ended(Progress(step=10))
+        'spent'
     """
 
     def __init__(self, budget, seconds=0.0, now=time.monotonic):
         self.budget = budget
         self.reserve = 0.0
+        self.stop_at = 1.0
         self._now = now
         self._start = now() - seconds
 
@@ -102,20 +116,68 @@ class BudgetClock:
         """Seconds of wall clock spent, restarts included, downtime not."""
         return self._now() - self._start
 
+    @property
+    def available(self):
+        """What training may spend, in the unit of the budget."""
+        return self.budget.amount - (self.reserve if self.budget.unit == "seconds" else 0)
+
+    def spent(self, progress):
+        """Returns what is spent, in the unit of the budget; a `Progress` is ignored in a budget of time."""
+        if self.budget.unit == "seconds":
+            return self.seconds
+        return getattr(progress, {"steps": "step"}.get(self.budget.unit, self.budget.unit))
+
     def fraction(self, progress):
         """Returns x in [0, 1]: spent / (budget - reserve). Every schedule is a function of it.
 
         Args:
             progress: `Progress`. What was done; ignored in a budget of time.
         """
-        if self.budget.unit == "seconds":
-            spent, available = self.seconds, self.budget.amount - self.reserve
-        else:
-            spent, available = (
-                getattr(progress, {"steps": "step"}.get(self.budget.unit, self.budget.unit)),
-                self.budget.amount,
-            )
+        spent, available = self.spent(progress), self.available
         return 1.0 if spent >= available else spent / available
+
+    def ended(self, progress):
+        """Returns `"spent"`, `"stop_at"`, or `None` while there is something left to spend."""
+        x = self.fraction(progress)
+        return "spent" if x >= 1 else "stop_at" if x >= self.stop_at else None
+
+
+class PhaseClock:
+    """The clock of one phase of a run: its x goes from 0 to 1 over its own share of the budget.
+
+    What a phase overspends, with its last step, is taken from the next one. The reserve of a budget of time is kept
+    back at the end of the last phase alone.
+
+    Args:
+        run: `BudgetClock` of the run.
+        begin: float. What the phases before may spend, in the unit of the budget. Defaults to 0.
+        end: float or `None`. What this phase and those before may spend; `None` (default) for the last phase.
+
+    Example:
+        >>> run = BudgetClock(Budget.parse("12steps"))
+        >>> second = PhaseClock(run, begin=8)
+        >>> second.fraction(Progress(step=10)), run.fraction(Progress(step=9))
+        (0.5, 0.75)
+    """
+
+    def __init__(self, run, begin=0.0, end=None):
+        self.run = run
+        self._begin = begin
+        self._end = end
+
+    @property
+    def seconds(self):
+        """As `BudgetClock.seconds`, of the run."""
+        return self.run.seconds
+
+    def fraction(self, progress):
+        """Returns the phase's own x in [0, 1]."""
+        spent, end = self.run.spent(progress), self.run.available if self._end is None else self._end
+        return 1.0 if spent >= end else max(0.0, (spent - self._begin) / (end - self._begin))
+
+    def ended(self, progress):
+        """Returns `"stop_at"` where the run stops by the way, `"spent"` at the end of the phase, else `None`."""
+        return self.run.ended(progress) or ("spent" if self.fraction(progress) >= 1 else None)
 
 
 def describe(amount):
@@ -133,3 +195,17 @@ def describe_seconds(seconds):
     if seconds < 3600:
         return f"{int(seconds // 60)} min {int(seconds % 60)} s"
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+
+
+def utilization(flops_per_second, matmul_rate):
+    """Returns the model FLOPs utilisation (MFU): the share of the rate of matrix products that training comes to.
+
+    `None` where it would be above 1: then the matrix products were measured while the machine was busy, and no share of
+    their rate says anything.
+
+    Args:
+        flops_per_second: float. Model FLOPs.
+        matmul_rate: float. FLOP/s of matrix products, as measured.
+    """
+    share = flops_per_second / matmul_rate
+    return share if share <= 1 else None

@@ -1,18 +1,14 @@
 """What the recipes share before Keras is imported: flags, exit codes, the choice of the backend."""
 
+import errno
 import importlib.util
 import os
 import sys
 
 from absl import app, flags
 
-
-class InputError(ValueError):
-    """What the user gave cannot work. The message is one sentence that names the thing and the mend."""
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on. The message is one sentence that says why and what to try."""
+from budgetbert.errors import InputError, TrainingError
+from budgetbert.launchers import announced_backend
 
 
 def run(main, arguments=False):
@@ -46,19 +42,31 @@ def run(main, arguments=False):
         sys.exit(1)
 
 
+def require(*names):
+    """Raises an `InputError` for the first of some flags that was not given."""
+    for name in names:
+        if not getattr(flags.FLAGS, name):
+            raise InputError(f"--{name} is missing: see --help.")
+
+
+def check_exists(name):
+    """Raises an `InputError` if there is nothing at the path that a flag gives."""
+    path = getattr(flags.FLAGS, name)
+    if not os.path.exists(path):
+        raise InputError(f"--{name} {path} cannot be read: {os.strerror(errno.ENOENT)}.")
+
+
 def start_keras():
     """Chooses the backend, unless KERAS_BACKEND is set, and imports Keras.
 
-    JAX where JAX sees a GPU, else TensorFlow, else what is installed; of several processes, what their variables are
-    for.
+    The choice is JAX where JAX sees a GPU, else TensorFlow, else what is installed. Several processes take the backend
+    that their variables are for.
 
     Raises:
         InputError: if KERAS_BACKEND is none of ours, or not installed, or has to be set.
     """
-    from budgetbert import launch  # which raises this module's errors
-
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if "KERAS_BACKEND" not in os.environ and (backend := launch.announced_backend()):
+    if "KERAS_BACKEND" not in os.environ and (backend := announced_backend()):
         os.environ["KERAS_BACKEND"] = backend
     installed = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
     if "KERAS_BACKEND" not in os.environ and installed:
@@ -70,7 +78,7 @@ def start_keras():
         )
     if os.environ["KERAS_BACKEND"] == "jax":
         keep_compiled()
-    # TensorFlow's native code writes 12 lines of start-up notices to the descriptor itself; no setting stops them
+    # TensorFlow's native code writes 12 lines of start-up notices to the descriptor itself; no setting stops them.
     sys.stderr.flush()
     kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
@@ -83,11 +91,12 @@ def start_keras():
 
 
 def keep_compiled():
-    """Lets JAX keep what it compiles from one process to the next, so that a run after its plan, or a restart, does
-    not compile again: in `budgetbert/jax` of the user's cache directory.
+    """Lets JAX keep what it compiles in `budgetbert/jax` of the user's cache directory.
 
-    JAX's own JAX_COMPILATION_CACHE_DIR names another directory, JAX_ENABLE_COMPILATION_CACHE=false keeps nothing.
-    TensorFlow has nothing of the kind: it traces in every process.
+    A run after its plan, or a restart, then does not compile again.
+
+    JAX's own JAX_COMPILATION_CACHE_DIR names another directory, and JAX_ENABLE_COMPILATION_CACHE=false keeps nothing.
+    TensorFlow has nothing of the kind and traces in every process.
     """
     import jax
 

@@ -6,8 +6,9 @@ size and mask rate follow curves of the same kind.
 
 import dataclasses
 import math
+from collections.abc import Callable
 
-from budgetbert.command_line import InputError
+from budgetbert.errors import InputError
 
 
 def _clamp(x):
@@ -89,23 +90,24 @@ def cosine(x, warmup=0.0):
     return x / warmup if x < warmup else 0.5 * (1.0 + math.cos(math.pi * _after_warmup(x, warmup)))
 
 
-def polynomial(x, warmup=0.0, power=1.0, jump=False):
-    """LAMB's decay: a linear warm-up, then a power of what is left of the budget.
+def polynomial(x, warmup=0.0, power=1.0):
+    """LAMB's decay: a power of what is left of the budget, which a linear warm-up overrides at the start.
+
+    The decay counts from x = 0 and not from the end of the warm-up, so the factor drops from 1 to
+    `(1 - warmup) ** power` where the warm-up ends: to 0.6 and 0.8 with the paper's warm-ups of 0.4 and 0.2, to 0.846
+    with NVIDIA's 0.2843.
 
     Args:
         x: float, the spent fraction of the budget (of the phase, where there are two).
         warmup: float in [0, 1). Defaults to 0.
         power: float above 0. 1 in the paper (default), 0.5 in NVIDIA's code.
-        jump: bool. The decay counts from x = 0, `(1 - x) ** power`, as if there had been no warm-up, so that the
-            factor jumps down where the warm-up ends: NVIDIA's code, to 0.846 of the peak with its warm-up of 0.2843.
-            Defaults to `False`: the decay starts at the peak.
 
-    Source: You et al. 2020, appendix; DeepLearningExamples, PyTorch BERT, `PolyWarmUpScheduler`.
+    Source: You et al. 2020, appendix: lr0 (1 - t / T). That the warm-up overrides it is from published code, as
+        the paper's own was not: Google's BERT and ALBERT (`optimization.py`), MLPerf's reference;
+        DeepLearningExamples, PyTorch BERT, `PolyWarmUpScheduler`.
     """
     x = _clamp(x)
-    if x < warmup:
-        return x / warmup
-    return (1.0 - x if jump else (1.0 - x) / (1.0 - warmup)) ** power
+    return x / warmup if x < warmup else (1.0 - x) ** power
 
 
 def warmup_stable_decay(x, warmup=0.01, decay=0.2):
@@ -214,3 +216,22 @@ def parse_mask_rate(text):
     if any(not 0 < position <= 1 for position in positions[1:]) or positions != sorted(set(positions)):
         raise InputError(f"--mask_rate {text!r}: the fractions after @ must rise and lie between 0 and 1.")
     return MaskRate(points, linear=":" in text)
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedules:
+    """The settings of the steps of a phase, as functions of its x, the spent fraction of its share of the budget.
+
+    Args:
+        learning_rate: returns the learning rate.
+        batch_size: returns the rows of an optimizer step, a multiple of the micro-batch.
+        flops_per_token: function of the predictions of a full row that returns the model FLOPs of a token.
+        mask_rate: returns the share of the tokens to predict. Defaults to `None`: nothing is masked.
+        predictions: returns the predictions of a full row. Defaults to 0.
+    """
+
+    learning_rate: Callable
+    batch_size: Callable
+    flops_per_token: Callable
+    mask_rate: Callable = lambda x: None
+    predictions: Callable = lambda x: 0

@@ -13,13 +13,11 @@ Source    Izsak, Berchansky & Levy 2021, "How to Train BERT with an Academic Bud
 """
 
 import functools
-import os
-
-os.environ.setdefault("BUDGETBERT_WITHOUT_KERAS", "1")  # flags are read and the backend is chosen before its import
 
 from budgetbert import command_line, schedules
-from budgetbert.training import options
+from budgetbert.training.flags import define_flags, read_flags
 
+FAMILY = "24h"  # Of architectures, where --preset names a size.
 PUBLISHED = {
     "preset": "bert_large_24h",
     "budget": "24h",
@@ -31,21 +29,21 @@ PUBLISHED = {
 # last 0.7. Ours: the code counts shards (each at the ends, every third between), the paper validates less often.
 VALIDATE_AT = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.85, 0.92, 0.97)
 
-options.define_flags(**PUBLISHED)
+define_flags(PUBLISHED)
 
 
 def main():
-    flags = options.read_flags()
+    options = read_flags(FAMILY)
     command_line.start_keras()
 
     import keras
 
-    from budgetbert.training.display import show_filled_masks
     from budgetbert.training.pretrain import Phase, Recipe, pretrain
+    from budgetbert.training.run.display import show_filled_masks
 
     recipe = Recipe(
         name="academic_24h",
-        family="24h",
+        family=FAMILY,
         phases=(Phase(batch_size=4096, schedule=functools.partial(schedules.linear, warmup=0.06)),),
         preparation={"rows": "sentences", "vocabulary_size": 30522, "dedup": "none"},
         optimizer=lambda: keras.optimizers.AdamW(beta_1=0.9, beta_2=0.98, epsilon=1e-6, weight_decay=0.01),
@@ -53,8 +51,8 @@ def main():
         validate_at=VALIDATE_AT,
         **PUBLISHED,
     )
-    model = pretrain(recipe, flags)
-    if model and flags.demo:
+    model = pretrain(recipe, options)
+    if model and options.demo:
         show_filled_masks(model)
 
 

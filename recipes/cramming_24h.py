@@ -15,13 +15,11 @@ Source    Geiping & Goldstein 2022, "Cramming: Training a Language Model on a Si
 """
 
 import functools
-import os
-
-os.environ.setdefault("BUDGETBERT_WITHOUT_KERAS", "1")  # flags are read and the backend is chosen before its import
 
 from budgetbert import command_line, schedules
-from budgetbert.training import options
+from budgetbert.training.flags import define_flags, read_flags
 
+FAMILY = "crammed"  # Of architectures, where --preset names a size.
 PUBLISHED = {
     "preset": "crammed_base",
     "budget": "24h",
@@ -30,23 +28,23 @@ PUBLISHED = {
     "batch_ramp": 0.6,  # from one micro-batch to 8,192 rows
 }
 
-options.define_flags(**PUBLISHED)
+define_flags(PUBLISHED)
 
 
 def main():
-    flags = options.read_flags()
+    options = read_flags(FAMILY)
     command_line.start_keras()
 
     import keras
 
-    from budgetbert.training.display import show_filled_masks
     from budgetbert.training.pretrain import Phase, Recipe, pretrain
+    from budgetbert.training.run.display import show_filled_masks
 
     # Its learning rate goes below 0 where the budget is overrun; ours ends at 0.
     schedule = functools.partial(schedules.triangle, start=0.25, cooldown=0.25)  # budget-triangle2
     recipe = Recipe(
         name="cramming_24h",
-        family="crammed",
+        family=FAMILY,
         phases=(Phase(batch_size=8192, schedule=schedule),),
         preparation={
             "rows": "packed",
@@ -61,8 +59,8 @@ def main():
         dropout=False,  # inactive in pretraining; the saved architecture has it, for finetuning
         **PUBLISHED,
     )
-    model = pretrain(recipe, flags)
-    if model and flags.demo:
+    model = pretrain(recipe, options)
+    if model and options.demo:
         show_filled_masks(model)
 
 

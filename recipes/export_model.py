@@ -9,31 +9,26 @@ Source    docs/EXPORT.md
 
 import os
 
-os.environ.setdefault("BUDGETBERT_WITHOUT_KERAS", "1")  # flags are read and the backend is chosen before its import
-
 from absl import flags
 
 from budgetbert import command_line
+from budgetbert.export.export import check_request, export_model
+from budgetbert.export.formats import FORMATS
 
 flags.DEFINE_string("model", None, "The model.keras of a run, or a finetuned classifier.")
-flags.DEFINE_enum("format", None, ["serving", "transformers", "onnx", "litert"], "What is to load it.")
+flags.DEFINE_enum("format", None, list(FORMATS), "What is to load it.")
 flags.DEFINE_string("output_dir", None, "Where the export appears; serving adds a version to an earlier one.")
 flags.DEFINE_enum("weights", "float32", ["float32", "float16", "int8"], "How the weights are stored.")
 
 
 def main():
     given = flags.FLAGS
-    for name in ("model", "format", "output_dir"):
-        if not getattr(given, name):
-            raise command_line.InputError(f"--{name} is missing: see --help.")
-
-    from budgetbert.export.export import check_request, export_model
-
+    command_line.require("model", "format", "output_dir")
+    command_line.check_exists("model")
     check_request(given.format, given.output_dir, given.weights)
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the model was trained on: a SavedModel is TensorFlow's
+    # A SavedModel is TensorFlow's, whatever the model was trained on.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     command_line.start_keras()
-
-    import budgetbert.models  # noqa: F401 (registers the classes that a model file names)
 
     path = export_model(given.model, given.format, given.output_dir, given.weights)
     print(f"{given.model} is exported to {path}; README.md in {given.output_dir} says how to load it.")

@@ -9,14 +9,11 @@ Data      GLUE in the official layout (gluebenchmark.com/tasks: GLUE/CoLA/train.
 Source    Wang et al. 2019 (GLUE); Geiping & Goldstein 2022, section 5; Izsak, Berchansky & Levy 2021, section 4
 """
 
-import os
-
-os.environ.setdefault("BUDGETBERT_WITHOUT_KERAS", "1")  # flags are read and the backend is chosen before its import
-
 from absl import flags
 
 from budgetbert import command_line
-from budgetbert.glue.protocols import PROTOCOLS
+from budgetbert.finetuning.data import choose_tasks, open_source
+from budgetbert.finetuning.protocols import PROTOCOLS
 
 flags.DEFINE_string("model", None, "The model.keras of a run, a preset's folder, or a BERT checkpoint of Hugging Face.")
 flags.DEFINE_string("glue_dir", None, "A folder in GLUE's official layout, or hub.")
@@ -32,15 +29,14 @@ flags.DEFINE_bool("submit", False, "Also write the zip that gluebenchmark.com ta
 
 def main():
     given = flags.FLAGS
-    for name in ("model", "glue_dir", "output_dir"):
-        if not getattr(given, name):
-            raise command_line.InputError(f"--{name} is missing: see --help.")
+    command_line.require("model", "glue_dir", "output_dir")
+    command_line.check_exists("model")
+    choose_tasks(given.tasks, open_source(given.glue_dir))
     command_line.start_keras()
 
-    from budgetbert.export.loading import load_any
-    from budgetbert.glue.harness import finetune
+    from budgetbert.finetuning.harness import finetune
 
-    finetune(given, load_any)
+    finetune(given)
 
 
 if __name__ == "__main__":

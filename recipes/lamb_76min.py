@@ -14,25 +14,25 @@ Source    You et al. 2020 (arXiv 1904.00962), "Large Batch Optimization for Deep
           minutes"; `--variant nvidia`: DeepLearningExamples, PyTorch BERT
 
 Next-sentence prediction was trained with and is off here (`--objective mlm_nsp`): Liu et al. 2019 found that it does
-not help. `--phases 2` alone starts from fresh weights; `both` carries over phase 1, moments included.
+not help. The rate is lr0 (1 - t / T) from step 0, which the warm-up overrides, so it drops where the warm-up ends, and
+gradients are clipped to a global norm of 1.0: the paper's script was never published, both are from Google's BERT
+(`optimization.py`), ALBERT with its LAMB, MLPerf's reference. `--phases both` keeps the moments, `2` starts afresh.
 """
 
 import functools
 import math
-import os
-
-os.environ.setdefault("BUDGETBERT_WITHOUT_KERAS", "1")  # flags are read and the backend is chosen before its import
 
 from absl import flags as absl_flags
 
 from budgetbert import command_line, schedules
-from budgetbert.training import options
+from budgetbert.training.flags import define_flags, read_flags
 
+FAMILY = "bert"  # Of architectures, where --preset names a size.
 PUBLISHED = {"preset": "bert_large", "budget": "8599steps", "learning_rate": None, "mask_rate": "0.15"}
 # The published rule gives 32 rows 1.6e-4; in 4 minutes LAMB hardly moves with it, so the demo takes more (ours).
 DEMO = {"learning_rate": 1e-2}
 
-options.define_flags(**PUBLISHED)
+define_flags(PUBLISHED)
 absl_flags.DEFINE_enum("objective", "mlm", ["mlm", "mlm_nsp"], "Masked-LM, or with next-sentence prediction (pairs).")
 absl_flags.DEFINE_enum("phases", "both", ["1", "2", "both"], "Rows of 128 tokens, of 512, or both one after another.")
 absl_flags.DEFINE_enum("variant", "paper", ["paper", "nvidia"], "Whose rates, warm-up, decay, clipping and steps.")
@@ -48,14 +48,15 @@ def paper_rates(batch_size):
 
 
 def nvidia_rates(batch_size, *, peak, published, warmup):
-    """NVIDIA's rate at its published batch, square-root scaling elsewhere (ours); the rate jumps after the warm-up."""
-    schedule = functools.partial(schedules.polynomial, warmup=warmup, power=0.5, jump=True)
+    """NVIDIA's rate at its published batch, square-root scaling elsewhere (ours)."""
+    schedule = functools.partial(schedules.polynomial, warmup=warmup, power=0.5)
     return peak * math.sqrt(batch_size / published), schedule
 
 
 NVIDIA_128 = functools.partial(nvidia_rates, peak=6e-3, published=65536, warmup=0.2843)
 NVIDIA_512 = functools.partial(nvidia_rates, peak=4e-3, published=32768, warmup=0.128)
-# Steps, rows, tokens per row, rates. 8,599 is the paper's sum; its split is unconfirmed: 7,038 is NVIDIA's.
+NAMES = ("steps", "batch_size", "sequence_length", "rates")
+# 8,599 is the paper's sum; its split is unconfirmed: 7,038 is NVIDIA's.
 PHASES = {
     "paper": ((7038, 65536, 128, paper_rates), (1561, 32768, 512, paper_rates)),
     "nvidia": ((7038, 65536, 128, NVIDIA_128), (1563, 32768, 512, NVIDIA_512)),
@@ -63,33 +64,31 @@ PHASES = {
 
 
 def main():
-    flags = options.read_flags(**DEMO)
+    flags = absl_flags.FLAGS
     chosen = PHASES[flags.variant][{"1": slice(0, 1), "2": slice(1, 2), "both": slice(0, 2)}[flags.phases]]
     published = {**PUBLISHED, "budget": f"{sum(steps for steps, *_ in chosen)}steps"}
-    if not (flags.demo or options.was_given("budget")):
-        flags.budget = published["budget"]
+    options = read_flags(FAMILY, demo=DEMO, defaults={"budget": published["budget"]})
     command_line.start_keras()
 
     from budgetbert.optimizers import Lamb
-    from budgetbert.training.display import show_filled_masks
     from budgetbert.training.pretrain import Phase, Recipe, pretrain
+    from budgetbert.training.run.display import show_filled_masks
 
     nvidia = flags.variant == "nvidia"  # starts step and loss scale anew; of the paper it is not known: they go on
-    names = ("steps", "batch_size", "sequence_length", "rates")
     recipe = Recipe(
         name="lamb_76min",
-        family="bert",
-        phases=tuple(Phase(**dict(zip(names, phase, strict=True)), resets_step=nvidia) for phase in chosen),
+        family=FAMILY,
+        phases=tuple(Phase(**dict(zip(NAMES, phase, strict=True)), resets_step=nvidia) for phase in chosen),
         preparation={"rows": "pairs", "vocabulary_size": 30522, "dedup": "none"},
         optimizer=lambda: Lamb(1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-6, weight_decay=0.01),
-        clip_norm=1.0 if nvidia else None,
+        clip_norm=1.0,  # of both variants: see above, and NVIDIA's optimizer
         objective=flags.objective,
         published_objective="mlm_nsp",
         flags={"phases_trained": flags.phases, "variant": flags.variant},
         **published,
     )
-    model = pretrain(recipe, flags)
-    if model and flags.demo:
+    model = pretrain(recipe, options)
+    if model and options.demo:
         show_filled_masks(model)
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 
 
-def call(program, *arguments):
-    """The finished process of a program, as `tools/compare_runs.py`, with its output as text."""
+def call(program, *arguments, first_on_path=REPOSITORY):
+    """The finished process of a program (`recipes/frontier.py`) or a module (`budgetbert.report`), with its output."""
+    program = [REPOSITORY / program] if program.endswith(".py") else ["-m", program]
     return subprocess.run(
-        [sys.executable, REPOSITORY / program, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        [sys.executable, *program, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": f"{first_on_path}{os.pathsep}{REPOSITORY}"},
         capture_output=True,
         text=True,
     )

@@ -1,7 +1,9 @@
 import pytest
 
-from budgetbert.budget import Budget, BudgetClock, Progress, describe, describe_seconds
-from budgetbert.command_line import InputError
+from budgetbert.budget import Budget, BudgetClock, PhaseClock, Progress, describe, describe_seconds
+from budgetbert.errors import InputError
+
+pytestmark = pytest.mark.without_backend
 
 
 class FakeTime:
@@ -87,3 +89,35 @@ def test_amounts_are_told_as_people_say_them():
     assert [describe(x) for x in (7, 32768, 999_900, 12.1e9, 1.4e18)] == ["7", "32.8k", "1M", "12.1B", "1.4E"]
     assert [describe_seconds(x) for x in (4.2, 600, 86400)] == ["4.2 s", "10 min 0 s", "24 h 0 min"]
     assert str(Budget.parse("12.1Btokens")) == "12.1B tokens"
+
+
+def test_each_phase_has_an_x_of_its_own_and_pays_what_the_one_before_overspent():
+    run = BudgetClock(Budget(1200, "tokens"))
+    first, second = PhaseClock(run, 0.0, 800.0), PhaseClock(run, 800.0)
+    assert [first.fraction(Progress(tokens=tokens)) for tokens in (0, 400, 800, 900)] == [0.0, 0.5, 1.0, 1.0]
+    assert [second.fraction(Progress(tokens=tokens)) for tokens in (700, 800, 900, 1200)] == [0.0, 0.0, 0.25, 1.0]
+    assert first.ended(Progress(tokens=799)) is None
+    assert first.ended(Progress(tokens=800)) == "spent"
+    assert run.fraction(Progress(tokens=900)) == 0.75
+
+
+def test_the_reserve_is_kept_back_at_the_end_of_the_last_phase_alone():
+    now = FakeTime()
+    run = BudgetClock(Budget(120, "seconds"), now=now)
+    first, last = PhaseClock(run, 0.0, 80.0), PhaseClock(run, 80.0)
+    run.reserve = 20
+    now.now += 90
+    assert first.fraction(Progress()) == 1.0
+    assert last.fraction(Progress()) == 0.5
+    now.now += 10
+    assert last.ended(Progress()) == "spent"
+    assert run.fraction(Progress()) == 1.0
+
+
+def test_a_stop_by_the_way_is_a_share_of_the_whole_run_whatever_the_phase():
+    run = BudgetClock(Budget(12, "steps"))
+    run.stop_at = 0.5
+    first = PhaseClock(run, 0.0, 8.0)
+    assert first.ended(Progress(step=5)) is None
+    assert first.ended(Progress(step=6)) == "stop_at"
+    assert run.ended(Progress(step=12)) == "spent"

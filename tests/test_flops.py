@@ -1,7 +1,7 @@
 import pytest
 
 from budgetbert import flops
-from budgetbert.models.presets import PRESETS
+from budgetbert.presets import PRESETS
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,3 @@ def test_a_head_without_a_transform_costs_less():
     with_transform = flops.training_flops_per_token({**config, "head_transform": True}, 128, 32)
     without = flops.training_flops_per_token({**config, "head_transform": False}, 128, 32)
     assert with_transform - without == pytest.approx(6 * 0.25 * 768**2)
-
-
-def test_the_matmul_rate_is_that_of_a_computer():
-    assert 1e8 < flops.measure_matmul_rate("float32") < 1e16

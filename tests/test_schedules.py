@@ -1,11 +1,14 @@
 import math
 
+import keras
 import numpy as np
 import pytest
 
 from budgetbert import schedules
 from budgetbert.budget import Budget, BudgetClock, Progress
-from budgetbert.command_line import InputError
+from budgetbert.errors import InputError
+
+pytestmark = pytest.mark.without_backend
 
 FACTORS = {
     "linear": schedules.linear,
@@ -16,8 +19,8 @@ FACTORS = {
     "one_cycle": schedules.one_cycle,
     "cosine": schedules.cosine,
     "cosine with warm-up": lambda x: schedules.cosine(x, warmup=0.1),
-    "polynomial": lambda x: schedules.polynomial(x, warmup=0.2),
-    "NVIDIA's polynomial": lambda x: schedules.polynomial(x, warmup=0.2843, power=0.5, jump=True),
+    "polynomial": lambda x: schedules.polynomial(x, warmup=0.4),
+    "NVIDIA's polynomial": lambda x: schedules.polynomial(x, warmup=0.2843, power=0.5),
     "warmup_stable_decay": schedules.warmup_stable_decay,
 }
 ENDS = {"exponential": 0.01}
@@ -75,21 +78,22 @@ def test_cosine_is_half_a_cosine_after_its_warmup(x, factor):
     assert schedules.cosine(x, warmup=0.1) == pytest.approx(factor)
 
 
-def test_lamb_decays_from_its_peak_to_zero_in_a_straight_line():
-    # 32,768 rows: 15,625 steps of which 3,125 are warm-up; a quarter of the others leaves three quarters
-    steps = 15625
-    for step, factor in ((0, 0), (1562.5, 0.5), (3125, 1), (6250, 0.75), (9375, 0.5), (steps, 0)):
-        assert schedules.polynomial(step / steps, warmup=0.2) == pytest.approx(factor)
+@pytest.mark.parametrize(
+    ("steps", "warmup", "power", "dropped"), [(7038, 0.4, 1.0, 0.6), (1561, 0.2, 1.0, 0.8), (7038, 0.2843, 0.5, 0.846)]
+)
+def test_lamb_decays_from_step_0_on_and_its_warmup_overrides_that(steps, warmup, power, dropped):
+    # Google's `optimization.py` in Keras's words: a PolynomialDecay over all steps, another rate while it warms up
+    decay = keras.optimizers.schedules.PolynomialDecay(1.0, steps, end_learning_rate=0.0, power=power)
+    last = int(warmup * steps)  # of the warm-up
+    for step in (0, last // 2, last, last + 1, steps // 2, steps - 1, steps):
+        original = step / (warmup * steps) if step <= last else float(decay(step))
+        assert schedules.polynomial(step / steps, warmup, power) == pytest.approx(original, abs=1e-6)
+    assert schedules.polynomial((last + 1) / steps, warmup, power) == pytest.approx(dropped, abs=1e-3)
 
 
-def test_nvidias_schedule_jumps_down_at_the_end_of_its_warmup():
-    def factor(step):
-        return schedules.polynomial(step / 7038, warmup=0.2843, power=0.5, jump=True)
-
-    assert factor(2000) == pytest.approx(0.99956, abs=1e-4)
-    assert factor(2001) == pytest.approx(0.846, abs=1e-3)
-    assert factor(7038 * 0.75) == pytest.approx(0.5)
-    assert schedules.polynomial(0.2843, warmup=0.2843, power=0.5) == 1
+def test_nvidias_curve_is_the_square_root_of_what_is_left_to_the_last_bit():
+    for step in range(2001, 7039):
+        assert schedules.polynomial(step / 7038, warmup=0.2843, power=0.5) == (1.0 - step / 7038) ** 0.5
 
 
 @pytest.mark.parametrize(

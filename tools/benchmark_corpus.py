@@ -25,11 +25,11 @@ import threading
 import time
 from pathlib import Path
 
+import harness
 from absl import flags
 
-os.environ.setdefault("BUDGETBERT_WITHOUT_KERAS", "1")
-
 from budgetbert import command_line
+from budgetbert.errors import InputError
 
 flags.DEFINE_string("corpus", None, "A folder of .jsonl.xz files; by default Wikipedia in BUDGETBERT_DATA.")
 flags.DEFINE_integer("parts", None, "Take only this many files of it; by default all.", 1)
@@ -153,11 +153,11 @@ def _resident_bytes(pid):
 def link_text(folder):
     """Makes a folder of links to the files that are to be prepared."""
     if not FLAGS.corpus and "BUDGETBERT_DATA" not in os.environ:
-        raise command_line.InputError("--corpus is missing, and BUDGETBERT_DATA is not set: name a folder of text.")
+        raise InputError("--corpus is missing, and BUDGETBERT_DATA is not set: name a folder of text.")
     source = Path(FLAGS.corpus or Path(os.environ["BUDGETBERT_DATA"], "corpus", "wikipedia"))
     files = sorted(source.glob("*.jsonl*"))[: FLAGS.parts]
     if not files:
-        raise command_line.InputError(f"{source} holds no .jsonl files: name a folder of text.")
+        raise InputError(f"{source} holds no .jsonl files: name a folder of text.")
     folder.mkdir()
     for copy in range(FLAGS.repeat):
         for file in files:
@@ -186,7 +186,7 @@ def main():
     if FLAGS.child:
         text, directory = Path(FLAGS.corpus), Path(FLAGS.directory)
         seconds, tokens, size = {"ours": ours, "peer": peer}[FLAGS.child](text, FLAGS.vocabulary, directory)
-        Path(FLAGS.json).write_text(json.dumps({"seconds": seconds, "tokens": tokens, "bytes": size}))
+        harness.write_json({"seconds": seconds, "tokens": tokens, "bytes": size}, FLAGS.json)
         return
     with tempfile.TemporaryDirectory(prefix="benchmark_corpus_", dir=FLAGS.directory) as directory:
         FLAGS.directory = directory
@@ -209,8 +209,7 @@ def main():
     if FLAGS.peer:
         result["ratio"] = result["ours"]["tokens_per_second"] / result["peer"]["tokens_per_second"]
         print(f"ratio{result['ratio']:11.2f}")
-    if FLAGS.json:
-        Path(FLAGS.json).write_text(json.dumps(result, indent=1))
+    harness.write_json(result, FLAGS.json)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """What a training step costs as the model and the batch grow: measured, fitted, and projected to several GPUs.
 
-From a base shape one size at a time is varied; each point is a model of its own, trained on one micro-batch of full
-rows without dropout, medians of alternating steps of base and point, so that a machine that drifts meets both. The fit
-is of seconds per step, by non-negative least squares with relative errors:
+From a base shape (--preset, --rows) one size at a time is varied, the feed-forward in proportion and the heads as wide
+as they are; each point is a model of its own, trained on one micro-batch of full rows without dropout, medians of
+alternating steps of base and point, so that a machine that drifts meets both. The fit is of seconds per step, by
+non-negative least squares with relative errors:
 
     start + FLOPs / rate + activations x seconds each + weights x seconds each
 
@@ -18,23 +19,16 @@ import dataclasses
 import gc
 import statistics
 
+import harness
 from absl import app, flags, logging
-from training_setup import make_masking, make_rows, make_step, make_update, setup_of, start
-from turns import take_turns, write_json
 
-flags.DEFINE_string(
-    "preset", "mini_24h", "The base; its feed-forward stays in proportion, its heads as wide as they are."
-)
-flags.DEFINE_enum("backend", "tensorflow", ["tensorflow", "jax", "torch"], "Keras backend.")
-flags.DEFINE_enum("precision", "auto", ["auto", "float32", "mixed_bfloat16"], "Dtype policy.")
-flags.DEFINE_integer("rows", 32, "Rows of 128 tokens in the base's micro-batch.", 1)
+harness.define_flags(preset="mini_24h", rows=32)
 flags.DEFINE_list("factors", ["0.5", "2"], "What each size is multiplied by.")
 flags.DEFINE_list(
     "sizes", ["rows", "layers", "width", "vocabulary", "length"], "Which are varied; length at equal tokens."
 )
 flags.DEFINE_integer("devices", 2, "Logical devices that share the base's rows, one number a run; not on torch.", 1)
 flags.DEFINE_float("seconds", 8, "How long to measure a point and the base beside it.", 0.1)
-flags.DEFINE_string("json", None, "File for the figures.")
 FLAGS = flags.FLAGS
 
 # A GPU's own tokens per second are those of 50 % of an H200's 790 TFLOP/s, at 128 tokens a row. Links, bytes per second
@@ -115,20 +109,19 @@ def split_processor(count):
 
 def step_of(point, setup, precision, devices=1):
     """Returns a function that runs a step of a fresh model of this shape, and the predictions in a row."""
-    from budgetbert.training.replicas import open_replicas
+    from budgetbert.training.step.devices import open_devices
 
     setup = dataclasses.replace(setup, sequence_length=point.length, dropout=False)
     sizes = {name: point.config[name] for names in SIZES.values() for name in names}
-    rows = make_rows(point.rows, point.config["vocabulary_size"], setup)
-    batch = make_masking(point.config["vocabulary_size"], setup)(rows, 0)
-    with open_replicas(str(devices)) as replicas:
-        update = make_update(FLAGS.preset, precision, setup, replicas=replicas, **sizes)
-    return make_step(update, batch), batch["labels"].shape[-1]
+    batch = harness.masked_rows(point.rows, point.config["vocabulary_size"], setup)
+    with open_devices(devices) as devices:
+        step = harness.make_step(FLAGS.preset, precision, setup, devices=devices, **sizes)
+    return harness.make_runner(step, batch), batch["labels"].shape[-1]
 
 
 def measure(base, setup, precision):
     """Measures base and points in turn. Returns a list of dicts, the base first."""
-    from budgetbert import flops
+    from budgetbert import hardware
 
     variants = [(size, float(f), base.varied(size, float(f))) for size in FLAGS.sizes for f in FLAGS.factors]
     variants += [("devices", float(FLAGS.devices), base)] if FLAGS.devices > 1 else []
@@ -136,7 +129,7 @@ def measure(base, setup, precision):
     measured, beside = [], []
     for size, factor, point in variants:
         step, predictions = step_of(point, setup, precision, int(factor) if size == "devices" else 1)
-        seconds = take_turns({"base": base_step, "point": step}, FLAGS.seconds, least=3)
+        seconds = harness.take_turns({"base": base_step, "point": step}, FLAGS.seconds, least=3)
         beside.append(statistics.median(seconds["base"]))
         ratio = statistics.median(seconds["point"]) / beside[-1]
         measured.append({"size": size, "factor": factor, "ratio": ratio, "costs": point.costs(predictions)})
@@ -145,7 +138,7 @@ def measure(base, setup, precision):
         gc.collect()
     unit = statistics.median(beside)
     points = [{"size": "base", "factor": 1.0, "ratio": 1.0, "costs": base.costs(base_predictions)}, *measured]
-    rate = flops.measure_matmul_rate(precision.removeprefix("mixed_"))
+    rate = hardware.measure_matmul_rate(precision.removeprefix("mixed_"))
     return [{**point, "seconds": unit * point["ratio"]} for point in points], rate
 
 
@@ -179,14 +172,14 @@ def project(presets):
 
 
 def main(_):
-    config, setup = start(FLAGS.backend, FLAGS.preset), setup_of(FLAGS.preset)
+    config, setup = harness.start(FLAGS.backend, FLAGS.preset), harness.setup_of(FLAGS.preset)
     if FLAGS.backend == "torch":
         FLAGS.devices = 1  # a process of torch has no more
     elif FLAGS.devices > 1:
         split_processor(FLAGS.devices)
     logging.set_verbosity(logging.WARNING)  # what TensorFlow tells of several devices
-    from budgetbert.models.presets import PRESETS
-    from budgetbert.training import devices
+    from budgetbert.presets import PRESETS
+    from budgetbert.training.plan import device as devices
 
     if unknown := sorted(set(FLAGS.sizes) - {"rows", "length", *SIZES}):
         raise app.UsageError(f"--sizes {unknown[0]} is none of rows, length, {', '.join(SIZES)}.")
@@ -211,7 +204,7 @@ def main(_):
         )
     result = {"device": devices.device_name(), "preset": FLAGS.preset, "backend": FLAGS.backend, "precision": precision}
     result |= {"matmul_flops_per_second": rate, "points": points, "coefficients": list(coefficients)}
-    write_json(result | {"errors": list(errors), "projection": projected}, FLAGS.json)
+    harness.write_json(result | {"errors": list(errors), "projection": projected}, FLAGS.json)
 
 
 if __name__ == "__main__":

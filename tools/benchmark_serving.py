@@ -10,19 +10,19 @@ Run       python tools/benchmark_serving.py --preset mini_bert --seconds 60 --js
 """
 
 import csv
+import functools
 import itertools
-import json
 import lzma
 import os
 import statistics
 import sys
 import tempfile
-import time
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else PyTorch's threads spin on after a call, at others' cost
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import harness
 from absl import app, flags, logging
 
 flags.DEFINE_string("preset", "mini_bert", "Architecture with random weights; the peer is its export.")
@@ -41,9 +41,10 @@ OURS = {"float32": "ours", "float16": "ours, float16 weights", "int8": "ours, in
 def make_classifier(preset):
     """A classifier of two classes with random weights and a vocabulary of synthetic words."""
     from budgetbert import models
-    from budgetbert.corpus.vocabulary import SPECIAL_TOKENS
+    from budgetbert.presets import PRESETS
+    from budgetbert.tokenization.vocabulary import SPECIAL_TOKENS
 
-    sizes = models.PRESETS[preset]["backbone"]
+    sizes = PRESETS[preset]["backbone"]
     words = ["".join(letters) for letters in itertools.product("abcdefgh", repeat=5)][: sizes["vocabulary_size"] - 5]
     preprocessor = models.BertBudgetTextClassifierPreprocessor(
         models.BertBudgetTokenizer([*SPECIAL_TOKENS, *words]), sequence_length=FIXED_LENGTH
@@ -128,17 +129,9 @@ def onnx_runtime(folder, labels):
 
 def time_each(systems, texts, seconds):
     """Median seconds of a call of each system on `texts`, measured in turn."""
-    times = {name: [] for name in systems}
-    for call in systems.values():
-        call(texts)
-    start = time.perf_counter()
-    while time.perf_counter() - start < seconds or len(times["ours"]) < 3:
-        for name, call in systems.items():
-            call(texts)  # untimed: threads of the one before may still spin
-            for _ in range(3):
-                began = time.perf_counter()
-                call(texts)
-                times[name].append(time.perf_counter() - began)
+    calls = {name: functools.partial(call, texts) for name, call in systems.items()}
+    # The first call of a turn does not count: threads of the system before may still spin.
+    times = harness.take_turns(calls, seconds, least=3, fetch=len, warm=1)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -166,14 +159,14 @@ def main(arguments):
     logging.set_verbosity(logging.WARNING)  # what TensorFlow tells while it saves
     import importlib.util
 
-    from budgetbert import models
     from budgetbert.export import signatures
     from budgetbert.export.export import export_model
-    from budgetbert.export.loading import load_trained
-    from budgetbert.training import devices
+    from budgetbert.models.loading import load_trained
+    from budgetbert.presets import PRESETS
+    from budgetbert.training.plan import device as devices
 
-    if not FLAGS.model and FLAGS.preset not in models.PRESETS:
-        sys.exit(f"--preset {FLAGS.preset} is unknown: take one of {', '.join(models.PRESETS)}.")
+    if not FLAGS.model and FLAGS.preset not in PRESETS:
+        sys.exit(f"--preset {FLAGS.preset} is unknown: take one of {', '.join(PRESETS)}.")
     with tempfile.TemporaryDirectory() as folder:
         path = FLAGS.model
         if not path:
@@ -214,9 +207,7 @@ def main(arguments):
             judged = {weights: systems[name] for weights, name in OURS.items()}
             result["accuracy"], result["accuracy_examples"] = accuracies(judged, labels, FLAGS.accuracy)
     report(result)
-    if FLAGS.json:
-        with open(FLAGS.json, "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=1)
+    harness.write_json(result, FLAGS.json)
 
 
 def report(result):

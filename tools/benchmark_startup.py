@@ -1,9 +1,10 @@
-"""Start-up: seconds from the command to the end of the first optimizer step, and what `import budgetbert` takes.
+"""Start-up: seconds from the command to the end of the first optimizer step, to a sentence on a mistake, of imports.
 
 The recipe runs as a user runs it, in a process of its own, on a directory planned before by --plan_only, so that
-calibration is not counted; it is stopped by SIGTERM as soon as its log has a line of training. Imports are timed in
-turn, Keras Hub alone and budgetbert, which imports it too. Medians are printed. JAX finds its compiled functions in its
-persistent cache from the second start on: the first is printed apart, as cold.
+calibration is not counted; it is stopped by SIGTERM as soon as its log has a line of training. In turn are timed the
+imports of `budgetbert`, of KerasHub and of `budgetbert.models`, which imports it too, and the recipe with a preset that
+does not exist. Medians are printed. JAX finds its compiled functions in its persistent cache from the second start on:
+the first is printed apart, as cold.
 
 Run       python tools/benchmark_startup.py --corpus corpora/mine --preset mini --rounds 3 --json startup.json
 """
@@ -18,15 +19,13 @@ import sys
 import tempfile
 import time
 
+import harness
 from absl import app, flags
-from turns import write_json
 
 flags.DEFINE_string("corpus", None, "A prepared corpus.", required=True)
 flags.DEFINE_string("recipe", "academic_24h", "Which recipe starts.")
-flags.DEFINE_string("preset", "mini", "Its preset.")
-flags.DEFINE_enum("backend", "tensorflow", ["tensorflow", "jax", "torch"], "Keras backend.")
 flags.DEFINE_integer("rounds", 3, "Starts, and imports of each.", 1)
-flags.DEFINE_string("json", None, "File for the figures.")
+harness.define_flags(preset="mini")
 FLAGS = flags.FLAGS
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -42,6 +41,7 @@ def environment(cache):
 def command(directory, *more):
     recipe = os.path.join(REPOSITORY, "recipes", f"{FLAGS.recipe}.py")
     given = {"corpus": FLAGS.corpus, "preset": FLAGS.preset, "budget": "30m", "output_dir": directory}
+    given["precision"] = FLAGS.precision
     return [sys.executable, recipe, *(f"--{name}={value}" for name, value in given.items()), *more]
 
 
@@ -77,9 +77,10 @@ def start(directory, cache):
     return seconds - later, parts
 
 
-def import_seconds(module, cache):
+def seconds_of(words, cache):
+    """Seconds of a process from its start to its end."""
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", f"import {module}"], env=environment(cache), check=True, capture_output=True)
+    subprocess.run([sys.executable, *words], env=environment(cache), capture_output=True)
     return time.perf_counter() - began
 
 
@@ -95,11 +96,14 @@ def main(argv):
         )
         if finished.returncode:
             sys.exit(finished.stderr or finished.stdout)
-        taken = {"keras_hub": [], "budgetbert": []}
-        for _ in range(FLAGS.rounds):  # the first may read files that no one has read yet: the median leaves it out
-            for module, seconds in taken.items():
-                seconds.append(import_seconds(module, cache))
-        imports = {module: statistics.median(seconds) for module, seconds in taken.items()}
+        programs = {module: ["-c", f"import {module}"] for module in ("budgetbert", "keras_hub", "budgetbert.models")}
+        programs["mistake"] = command(os.path.join(folder, "none"), "--preset=mni")[1:]
+        taken = {name: [] for name in programs}
+        for _ in range(FLAGS.rounds):  # The first may read files that no one has read yet: the median leaves it out.
+            for name, words in programs.items():
+                taken[name].append(seconds_of(words, cache))
+        imports = {name: statistics.median(seconds) for name, seconds in taken.items()}
+        mistake = imports.pop("mistake")
         starts = []
         for i in range(FLAGS.rounds + 1):
             directory = shutil.copytree(planned, os.path.join(folder, str(i)))
@@ -109,20 +113,20 @@ def main(argv):
         seconds, parts = statistics.median(s for s, _ in warm), warm[len(warm) // 2][1]
         with open(os.path.join(planned, "plan.json"), encoding="utf-8") as file:
             device = json.load(file)["device"]
-    beyond = imports["budgetbert"] - imports["keras_hub"]
     print(f"{FLAGS.recipe}, {FLAGS.preset}, {device}, {FLAGS.backend}: from the command to the end of the first step")
     print(f"  cold   {cold:6.1f} s")
     print(f"  warm   {seconds:6.1f} s, of it " + ", ".join(f"{name} {value:.1f} s" for name, value in parts.items()))
-    print(f"  import {imports['budgetbert']:6.1f} s, {beyond:.2f} s beyond keras_hub's {imports['keras_hub']:.1f} s")
+    print(f"  wrong  {mistake:6.2f} s to the sentence on a preset that does not exist")
+    print("  import " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in imports.items()))
     result = {"device": device, "recipe": FLAGS.recipe, "preset": FLAGS.preset, "backend": FLAGS.backend}
     result |= {
         "cold_seconds": cold,
         "warm_seconds": seconds,
         "parts": parts,
         "import_seconds": imports,
-        "beyond": beyond,
+        "mistake_seconds": mistake,
     }
-    write_json(result, FLAGS.json)
+    harness.write_json(result, FLAGS.json)
 
 
 if __name__ == "__main__":

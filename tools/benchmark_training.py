@@ -1,7 +1,7 @@
 """Training speed of ours against a model in PyTorch, in one run: tokens per second, share of the matmul rate, memory.
 
-Both train the same shape on the same masked rows, with the settings of the preset's recipe, in turn, A B A B ...;
-medians are printed. The peers:
+Both train the same shape (--preset, --rows) on the same masked rows, with the settings of the preset's recipe, in turn,
+A B A B ...; medians are printed. The peers:
 
 hf        Hugging Face's `BertForMaskedLM` (post-norm presets and, for want of a nearer one, the gated ones) or
           `MegatronBertForMaskedLM` (24h presets), eager float32. As it is, it puts every token through its head.
@@ -18,15 +18,10 @@ GPU       pip install "jax[cuda13]" torch keras keras-hub grain tokenizers absl-
 import statistics
 import sys
 
+import harness
 from absl import app, flags
-from memory_held import measure_memory
-from training_setup import LEARNING_RATE, make_step, make_update, masked_rows, setup_of, start
-from turns import take_turns, write_json
 
-flags.DEFINE_string("preset", "mini_24h", "Architecture; the peer gets its layers, widths and heads.")
-flags.DEFINE_enum("backend", "tensorflow", ["tensorflow", "jax", "torch"], "Of ours.")
-flags.DEFINE_enum("precision", "auto", ["auto", "float32", "mixed_bfloat16"], "Of ours.")
-flags.DEFINE_integer("rows", 64, "Rows in a batch, as long as in the preset's recipe.", 1)
+harness.define_flags(preset="mini_24h", rows=64, seconds=60)
 flags.DEFINE_enum("peer", "hf", ["hf", "compiled"], "See above.")
 flags.DEFINE_enum("peer_precision", None, ["float32", "bfloat16"], "Defaults to hf: float32, compiled: bfloat16.")
 flags.DEFINE_enum(
@@ -35,8 +30,6 @@ flags.DEFINE_enum(
     ["none", "default", "reduce-overhead", "max-autotune-no-cudagraphs", "max-autotune"],
     "How PyTorch compiles the peer. Defaults to hf: none, compiled: default.",
 )
-flags.DEFINE_float("seconds", 60, "How long to measure, for both together.", 1)
-flags.DEFINE_string("json", None, "File for the figures.")
 FLAGS = flags.FLAGS
 
 
@@ -60,30 +53,33 @@ def make_peer(config, setup):
         name = model.name
 
     def step(batch):
-        return torch_step.make_step(model, batch, setup, LEARNING_RATE, precision, None if mode == "none" else mode)
+        return torch_step.make_step(
+            model, batch, setup, harness.LEARNING_RATE, precision, None if mode == "none" else mode
+        )
 
     how = "eager" if mode == "none" else "compiled" if mode == "default" else f"compiled ({mode})"
     return step, f"{name}, {how} PyTorch {torch.__version__}, {precision}"
 
 
 def main(_):
-    config, setup = start(FLAGS.backend, FLAGS.preset), setup_of(FLAGS.preset)
+    config, setup = harness.start(FLAGS.backend, FLAGS.preset), harness.setup_of(FLAGS.preset)
     if FLAGS.peer == "compiled" and not config.get("gated"):
         sys.exit(f"--peer compiled is a crammed-BERT: it has no --preset {FLAGS.preset}; take --peer hf.")
-    from budgetbert import flops
+    from budgetbert import flops, hardware
     from budgetbert.batches import predictions_per_row
-    from budgetbert.training import devices
+    from budgetbert.budget import utilization
+    from budgetbert.training.plan import device as devices
 
     precision, reason = devices.choose_precision(FLAGS.precision)
-    peak = flops.measure_matmul_rate(precision.removeprefix("mixed_"))
-    batch = masked_rows(FLAGS.rows, config["vocabulary_size"], setup)
+    peak = hardware.measure_matmul_rate(precision.removeprefix("mixed_"))
+    batch = harness.masked_rows(FLAGS.rows, config["vocabulary_size"], setup)
     memory, steps = {}, {}
-    steps["ours"], memory["ours"] = measure_memory(
-        lambda: make_step(make_update(FLAGS.preset, precision, setup), batch), FLAGS.backend
+    steps["ours"], memory["ours"] = harness.measure_memory(
+        lambda: harness.make_runner(harness.make_step(FLAGS.preset, precision, setup), batch), FLAGS.backend
     )
     peer_step, peer_name = make_peer(config, setup)
-    steps["peer"], memory["peer"] = measure_memory(lambda: peer_step(batch), "torch")
-    seconds = take_turns(steps, FLAGS.seconds, least=3)
+    steps["peer"], memory["peer"] = harness.measure_memory(lambda: peer_step(batch), "torch")
+    seconds = harness.take_turns(steps, FLAGS.seconds, least=3)
 
     predictions = predictions_per_row(setup.mask_rate, setup.sequence_length)
     per_token = flops.training_flops_per_token(config, setup.sequence_length, predictions)
@@ -95,7 +91,7 @@ def main(_):
             "tokens_per_second": speed,
             "milliseconds_per_step": 1e3 * statistics.median(values),
             "flops_per_second": speed * per_token,
-            "share_of_matmul_rate": speed * per_token / peak,
+            "share_of_matmul_rate": utilization(speed * per_token, peak),
             "memory_bytes": memory[name],
         }
     result = {
@@ -112,7 +108,12 @@ def main(_):
         "ratio": figures["ours"]["tokens_per_second"] / figures["peer"]["tokens_per_second"],
     }
     report(result)
-    write_json(result, FLAGS.json)
+    harness.write_json(result, FLAGS.json)
+
+
+def share(value):
+    """Returns a share as a phrase; `None` is above 1, where the matrix products were measured on a busy machine."""
+    return "no share (products measured while busy)" if value is None else f"{value:.0%}"
 
 
 def report(result):
@@ -125,7 +126,7 @@ def report(result):
         figures = result[name]
         print(
             f"  {name}  {figures['tokens_per_second']:9,.0f} tokens/s  {figures['milliseconds_per_step']:9,.1f} ms  "
-            f"{figures['flops_per_second'] / 1e9:9,.0f} GFLOP/s, {figures['share_of_matmul_rate']:.0%}  "
+            f"{figures['flops_per_second'] / 1e9:9,.0f} GFLOP/s, {share(figures['share_of_matmul_rate'])}  "
             f"{figures['memory_bytes'] / 1e6:8,.0f} MB"
         )
     ours = result["ours"]

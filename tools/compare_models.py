@@ -7,16 +7,13 @@ Run       python tools/compare_models.py runs/a/model.keras runs/a/marks/0.5.ker
 """
 
 import json
-import os
-
-os.environ.setdefault("BUDGETBERT_WITHOUT_KERAS", "1")  # flags are read and the backend is chosen before its import
 
 from absl import flags
 from rich.console import Console
 from rich.table import Table
 
 from budgetbert import command_line
-from budgetbert.command_line import InputError
+from budgetbert.errors import InputError
 
 flags.DEFINE_string("corpus", None, "A prepared corpus, whose held-out rows are taken.")
 flags.DEFINE_integer("rows", 2000, "How many of them at most.", 1)
@@ -39,15 +36,15 @@ def judge(model, corpus, rows, mask_rate):
     import keras
 
     from budgetbert.batches import Loader, Masking
-    from budgetbert.training.objectives import MaskedLanguageModeling
-    from budgetbert.training.update import make_update
-    from budgetbert.training.validation import Validation
+    from budgetbert.training.loop.validation import Validation
+    from budgetbert.training.step.base import make_step
+    from budgetbert.training.step.objectives import MaskedLanguageModeling
 
     masking = Masking(mask_rate, corpus.vocabulary, corpus.special_ids, seed=0)
     loader = Loader(corpus.rows("validation"), masking, 0, shuffle=False, kind=corpus.rows_kind)
-    update = make_update(model, keras.optimizers.SGD(), MaskedLanguageModeling())
+    step = make_step(model, keras.optimizers.SGD(), MaskedLanguageModeling())
     rows = min(rows, len(corpus.rows("validation")))
-    return Validation(update, loader, rows, _ROWS_AT_ONCE)()
+    return Validation(step, loader, rows, _ROWS_AT_ONCE)()
 
 
 def main(*paths):
@@ -55,8 +52,8 @@ def main(*paths):
         raise InputError("models and --corpus are missing: see --help.")
     command_line.start_keras()
     from budgetbert.corpus.store import open_corpus
-    from budgetbert.export.loading import load_any
     from budgetbert.models import BertBudgetMaskedLM
+    from budgetbert.models.loading import load_any
 
     corpus = open_corpus(FLAGS.corpus)
     results = {}

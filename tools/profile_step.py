@@ -16,18 +16,13 @@ import re
 import statistics
 import time
 
+import harness
 from absl import app, flags
-from training_setup import LEARNING_RATE, make_masking, make_rows, make_update, setup_of, start
-from turns import write_json
 
-flags.DEFINE_string("preset", "mini_24h", "Architecture.")
-flags.DEFINE_enum("backend", "tensorflow", ["tensorflow", "jax"], "Keras backend.")
-flags.DEFINE_enum("precision", "auto", ["auto", "float32", "mixed_bfloat16"], "Dtype policy.")
-flags.DEFINE_integer("rows", 64, "Rows in the batch, which is one micro-batch.", 1)
+harness.define_flags(preset="mini_24h", rows=64, backends=("tensorflow", "jax"))
 flags.DEFINE_integer("steps", 5, "How many are timed, and how many are profiled.", 1)
 flags.DEFINE_integer("operations", 0, "How many kinds of operations are printed, the slowest of each part.", 0)
 flags.DEFINE_integer("inter_op_threads", 1, "TensorFlow's; 0: as many as it takes by itself.", 0)
-flags.DEFINE_string("json", None, "File for the figures.")
 FLAGS = flags.FLAGS
 
 # The first that is found in an operation's scopes (TensorFlow numbers them: block_0_1); "residual" is what blocks do
@@ -59,10 +54,10 @@ def measure_memory_rate():
     import numpy as np
     from keras import ops
 
-    from budgetbert import flops
+    from budgetbert import hardware
 
-    zeros, add_one = np.zeros(2**27, "float32"), flops.compiled(lambda x: x + 1.0)
-    return 2 * zeros.nbytes / flops.median_seconds(lambda x: add_one(x)[0], ops.convert_to_tensor(zeros))
+    zeros, add_one = np.zeros(2**27, "float32"), hardware.compiled(lambda x: x + 1.0)
+    return 2 * zeros.nbytes / hardware.median_seconds(lambda x: add_one(x)[0], ops.convert_to_tensor(zeros))
 
 
 def seconds_of(function):
@@ -75,7 +70,7 @@ def seconds_of(function):
     return statistics.median(taken[1:])
 
 
-def profile(update, batches, accumulate, apply):
+def profile(step, batches, accumulate, apply):
     """Returns the seconds of a step by `Operation`, of `accumulate` and of `apply`."""
     import traces
 
@@ -86,13 +81,7 @@ def profile(update, batches, accumulate, apply):
     if FLAGS.backend == "tensorflow":
         traced = [traces.trace_tensorflow(lambda f=f: repeated(f)) for f in (accumulate, apply)]
     else:
-        import jax.numpy as jnp
-
-        state = (update._values, update._optimizer_values, update._sums, update._scale_values())
-        compiled = (
-            update._accumulate.lower(*update._accumulate_arguments(batches, 1, 0)).compile(),
-            update._apply.lower(*state, jnp.float32(LEARNING_RATE)).compile(),
-        )
+        compiled = step.compile_accumulate(batches), step.compile_apply()
         traced = [
             traces.trace_jax(lambda f=f: repeated(f), c) for f, c in zip((accumulate, apply), compiled, strict=True)
         ]
@@ -100,33 +89,31 @@ def profile(update, batches, accumulate, apply):
 
 
 def main(_):
-    config, setup = start(FLAGS.backend, FLAGS.preset), setup_of(FLAGS.preset)
+    config, setup = harness.start(FLAGS.backend, FLAGS.preset), harness.setup_of(FLAGS.preset)
     if FLAGS.backend == "tensorflow":
         import tensorflow as tf
 
         tf.config.threading.set_inter_op_parallelism_threads(FLAGS.inter_op_threads)
-    from budgetbert import flops
+    from budgetbert import flops, hardware
     from budgetbert.batches import predictions_per_row, stack
-    from budgetbert.training import devices
+    from budgetbert.training.plan import device as devices
 
     precision, _ = devices.choose_precision(FLAGS.precision)
-    matmul_rate, memory_rate = flops.measure_matmul_rate(precision.removeprefix("mixed_")), measure_memory_rate()
-    update = make_update(FLAGS.preset, precision, setup)
-    rows, masking = (
-        make_rows(FLAGS.rows, config["vocabulary_size"], setup),
-        make_masking(config["vocabulary_size"], setup),
-    )
+    matmul_rate, memory_rate = hardware.measure_matmul_rate(precision.removeprefix("mixed_")), measure_memory_rate()
+    step = harness.make_step(FLAGS.preset, precision, setup)
+    rows = harness.make_rows(FLAGS.rows, config["vocabulary_size"], setup)
+    masking = harness.make_masking(config["vocabulary_size"], setup)
     batches = stack([masking(rows, 0)], 1)
 
     def accumulate():
-        float(update.accumulate(batches, 1, 0))
+        float(step.accumulate(batches, 1, 0))
 
     def apply():
-        float(update.apply(LEARNING_RATE)["gradient_norm"])
+        float(step.apply(harness.LEARNING_RATE)["gradient_norm"])
 
     walls = {"accumulate": seconds_of(accumulate), "apply": seconds_of(apply)}
     input_seconds = seconds_of(lambda: stack([masking(rows, 0)], 1))
-    accumulated, applied = profile(update, batches, accumulate, apply)
+    accumulated, applied = profile(step, batches, accumulate, apply)
 
     by_part = {part: collections.Counter() for part in (*PARTS, SUMS, OTHER, OPTIMIZER)}
     for operation, seconds in accumulated.items():
@@ -137,7 +124,7 @@ def main(_):
         config, setup.sequence_length, predictions_per_row(setup.mask_rate, setup.sequence_length)
     )
     floors = {part: rows.size * count / matmul_rate for part, count in per_token.items()}
-    weights = sum(math.prod(variable.shape) for variable in update.variables)
+    weights = sum(math.prod(variable.shape) for variable in step.variables)
     floors[OPTIMIZER] = OPTIMIZER_BYTES_PER_WEIGHT * weights / memory_rate
     parts = {}
     for part, kinds in by_part.items():
@@ -160,7 +147,7 @@ def main(_):
         "memory_bytes_per_second": memory_rate,
     }
     report(result)
-    write_json(result, FLAGS.json)
+    harness.write_json(result, FLAGS.json)
 
 
 def report(result):

@@ -3,5 +3,7 @@
 from budgetbert.batches.inputs import row_inputs as row_inputs
 from budgetbert.batches.loader import Loader as Loader
 from budgetbert.batches.loader import stack as stack
+from budgetbert.batches.masking import ALL_MASKED as ALL_MASKED
+from budgetbert.batches.masking import PUBLISHED_SHARES as PUBLISHED_SHARES
 from budgetbert.batches.masking import Masking as Masking
 from budgetbert.batches.masking import predictions_per_row as predictions_per_row

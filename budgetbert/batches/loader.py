@@ -20,8 +20,8 @@ class Loader:
         kind: str. `"packed"`, `"sentences"` or `"pairs"`: which inputs the rows need (see `row_inputs`). Defaults to
             `"packed"`.
         labels: what gives the next-sentence label of each row as `rows` gives the row, or `None` (default).
-        first_epoch_in_order: bool. Whether the first epoch is not permuted, as the rows are stored sorted. Defaults to
-            `False`.
+        order: integer array or `None`. The numbers of the rows in the order of the first epoch; later epochs permute
+            it. Defaults to `None`: the first epoch is a permutation, too.
         share: tuple of two int, (i, n): of each micro-batch only the i-th of n equal shares is read, where n processes
             have one each. Defaults to `(0, 1)`.
     """
@@ -34,16 +34,16 @@ class Loader:
         shuffle=True,
         kind="packed",
         labels=None,
-        first_epoch_in_order=False,
+        order=None,
         share=(0, 1),
     ):
         self._rows = rows
-        self._uses_in_order = len(rows) if first_epoch_in_order else 0
+        self._sorted = order
         self._kind = kind
         self._labels = labels
         self._masking = masking
-        order = grain.MapDataset.range(len(rows))
-        self._order = order.shuffle(seed=seed % 2**32) if shuffle else order
+        epochs = grain.MapDataset.range(len(rows))
+        self._epochs = epochs.shuffle(seed=seed % 2**32) if shuffle else epochs
         self._share, self._shares = share
 
     def share_of(self, count):
@@ -64,7 +64,11 @@ class Loader:
         """
         share = self.share_of(count)
         uses = range(first_use + share.start, first_use + share.stop)
-        indices = np.array([use if use < self._uses_in_order else self._order[use] for use in uses], np.int64)
+        if self._sorted is None:
+            indices = np.array([self._epochs[use] for use in uses], np.int64)
+        else:
+            places = [use if use < len(self._rows) else self._epochs[use] for use in uses]
+            indices = self._sorted[np.array(places, np.int64)].astype(np.int64)
         rows = self._rows[indices]
         batch = self._masking(rows, uses.start) | row_inputs(rows, self._kind, self._masking.special_ids)
         if self._labels is not None:

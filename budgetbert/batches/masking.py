@@ -6,7 +6,11 @@ anew, the masks have the same distribution, and none comes a second time.
 
 import numpy as np
 
-IGNORED_LABEL = 0  # stands in label slots of weight 0
+# This stands in label slots of weight 0.
+IGNORED_LABEL = 0
+# Which shares of the chosen tokens become [MASK] and a random token; the rest stay.
+PUBLISHED_SHARES = (0.8, 0.1)
+ALL_MASKED = (1.0, 0.0)
 
 
 def predictions_per_row(rate, sequence_length):
@@ -16,7 +20,8 @@ def predictions_per_row(rate, sequence_length):
 
 class Masking:
     """BERT's masks with exact counts: of n chosen tokens round(0.8 n) become [MASK], up to round(0.9 n) a random
-    token, the rest stay. n = 32: 26, 3 and 3; n = 19: 15, 2 and 2.
+    token, the rest stay. n = 32: 26, 3 and 3; n = 19: 15, 2 and 2. Other `shares` than 0.8 and 0.1 can be asked for;
+    they choose the same tokens.
 
     Special tokens are never chosen, and random tokens are never special (24hBERT and Cramming draw from the whole
     vocabulary, [PAD] and [unused] entries included).
@@ -27,12 +32,16 @@ class Masking:
         special_ids: dict of str to int, with `"[PAD]"` and `"[MASK]"` among them.
         seed: int.
         slots: int. Prediction slots of a row. Defaults to `None`: as many as a full row has predictions.
+        shares: tuple of two floats. Which shares of the chosen tokens become [MASK] and a random token. Defaults to
+            (0.8, 0.1), as published; `ALL_MASKED`, (1, 0), shows none of the tokens that are to be predicted.
 
     Source: Devlin et al. 2019, section 3.1; exact counts as in Geiping & Goldstein 2022 (`mlm_probability`).
     """
 
-    def __init__(self, rate, vocabulary, special_ids, seed, slots=None):
+    def __init__(self, rate, vocabulary, special_ids, seed, slots=None, shares=PUBLISHED_SHARES):
         self.rate = rate
+        masked, random = shares
+        self._masked_share, self._changed_share = masked, masked + random
         self._slots = slots
         self.seed = seed
         self._pad_id, self._mask_id = special_ids["[PAD]"], special_ids["[MASK]"]
@@ -57,14 +66,16 @@ class Masking:
         slots = self._slots or predictions_per_row(self.rate, length)
         order_keys = np.empty((count, length))
         draws = np.empty((count, slots), np.int64)
-        for i in range(count):  # a generator of its own for every use of a row (20 us): any split gives equal masks
+        # Every use of a row has a generator of its own (20 us), so that any split gives equal masks.
+        for i in range(count):
             generator = np.random.Generator(np.random.Philox(key=[self.seed, first_use + i]))
             generator.random(out=order_keys[i])
             draws[i] = generator.integers(len(self._replacements), size=slots)
 
         candidates = ~self._is_special[rows]
         order_keys[~candidates] = 2.0
-        chosen = np.argsort(order_keys, axis=1)[:, :slots]  # candidates in random order, then the others
+        # The candidates come first, in random order.
+        chosen = np.argsort(order_keys, axis=1)[:, :slots]
         tokens = np.count_nonzero(rows != self._pad_id, axis=1)
         wanted = np.clip(np.round(self.rate * tokens).astype(np.int64), 1, slots)
         number = np.minimum(wanted, np.count_nonzero(candidates, axis=1))[:, None]
@@ -72,8 +83,9 @@ class Masking:
         slot = np.arange(slots)[None, :]
         used = slot < number
         labels = np.take_along_axis(rows, chosen, axis=1).astype(np.int32)
-        inputs = np.where(slot < np.round(0.8 * number), self._mask_id, labels)
-        random_slots = (slot >= np.round(0.8 * number)) & (slot < np.round(0.9 * number))
+        inputs = np.where(slot < np.round(self._masked_share * number), self._mask_id, labels)
+        random_slots = slot >= np.round(self._masked_share * number)
+        random_slots &= slot < np.round(self._changed_share * number)
         inputs = np.where(random_slots, self._replacements[draws], inputs)
         inputs = np.where(used, inputs, labels).astype(np.int32)
 

@@ -1,26 +1,26 @@
-"""What a preparation tells: its progress on stderr, a summary of the corpus on stdout."""
+"""What a preparation shows: its progress on stderr, a summary of the corpus on stdout."""
 
 import contextlib
 import time
 
 import rich.box
+import rich.progress
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from budgetbert.corpus import store
 
 
-class Stages:
+class Progress:
     """A progress bar per stage of the work, on stderr. Use as a context manager."""
 
     def __init__(self):
-        self._progress = Progress(
-            TextColumn("{task.description:<24}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[told]}"),
-            TimeRemainingColumn(),
+        self._progress = rich.progress.Progress(
+            rich.progress.TextColumn("{task.description:<24}"),
+            rich.progress.BarColumn(bar_width=24),
+            rich.progress.TextColumn("{task.fields[rate]}"),
+            rich.progress.TimeRemainingColumn(),
             console=Console(stderr=True),
         )
 
@@ -44,17 +44,17 @@ class Stages:
             known to the stage.
         """
         started = time.monotonic()
-        task = self._progress.add_task(description, total=total, told="")
+        task = self._progress.add_task(description, total=total, rate="")
 
-        def tell(done, documents=None, characters=None):
+        def show(done, documents=None, characters=None):
             told = [] if documents is None else [f"{documents:,} documents"]
             if characters is not None:
                 rate = characters / 1e6 / max(time.monotonic() - started, 1e-3)
                 told += [f"{characters / 1e6:,.1f} MB", f"{rate:,.1f} MB/s"]
-            self._progress.update(task, completed=done, told=", ".join(told))
+            self._progress.update(task, completed=done, rate=", ".join(told))
 
-        yield tell
-        self._progress.update(task, total=1, completed=1)  # a bar of unknown length is full now, too
+        yield show
+        self._progress.update(task, total=1, completed=1)  # A bar of unknown length is full now, too.
 
 
 def print_summary(corpus):

@@ -1,6 +1,7 @@
 """What the manifest tells of a preparation."""
 
 import collections
+import itertools
 import platform
 import sys
 import time
@@ -8,12 +9,18 @@ import time
 import numpy as np
 from absl import flags
 
-from budgetbert.command_line import InputError
 from budgetbert.corpus import store
 from budgetbert.corpus.packing import token_dtype
-from budgetbert.corpus.vocabulary import special_ids
+from budgetbert.corpus.stages.parts import EXAMPLES
+from budgetbert.errors import InputError
 from budgetbert.reporting.versions import package_versions
+from budgetbert.tokenization.vocabulary import special_ids
 
+# The shares of unknown tokens from which on a corpus is refused, and from which on they are told. Published
+# vocabularies leave less than 0.1 % of their languages unknown.
+_MOST_UNKNOWN, _TOLD_UNKNOWN = 0.5, 0.01
+# The least share of either label in pairs, and the share of random ones that is told: of ordinary text 52 to 53 % are.
+_LEAST_LABEL, _TOLD_RANDOM = 0.01, 0.8
 # Those that decide what a document, a token or a row is.
 _PACKAGES = (
     *("budgetbert", "numpy", "pyarrow", "tokenizers", "ftfy", "mwparserfromhell", "sentencex", "datasets"),
@@ -21,71 +28,134 @@ _PACKAGES = (
 )
 
 
-def facts(job, entries, encoded, shards, frequencies):
+class Ledger:
+    """What was left out of each source and why, and what the user should know.
+
+    Args:
+        sources: int, the number of sources.
+
+    Attributes:
+        removed: list of a `collections.Counter` for each source: how many documents were left out, by reason.
+        examples: dict of reason to the starts of the first documents that were left out.
+        notes: list of str.
+    """
+
+    def __init__(self, sources):
+        self.removed = [collections.Counter() for _ in range(sources)]
+        self.examples = collections.defaultdict(list)
+        self.notes = []
+
+    def leave_out(self, source, reason, number, examples=()):
+        """Counts documents of a source, and keeps the first few of all starts of such documents."""
+        self.removed[source][reason] += number
+        self.add_examples(reason, examples)
+
+    def add_examples(self, reason, examples):
+        """Keeps the first few of all `examples` (list of str) of what was left out for a reason."""
+        self.examples[reason] += examples[: EXAMPLES - len(self.examples[reason])]
+
+
+def facts(corpus, sources, documents, entries, encoded, shards, frequencies, options, ledger):
     """Returns the parts of the manifest that tell what the corpus holds and what was left out.
 
     Args:
-        job: `Job`, all stages of which are done.
+        corpus: `Path` of the folder of the shards.
+        sources: list of str, their names.
+        documents: `parts.Documents`.
         entries: list of str, the vocabulary.
-        encoded: what `rows.encode` returned.
-        shards, frequencies: what `rows.write_shards` returned.
+        encoded: what `encode.encode` returned.
+        shards, frequencies: what `shards.write_shards` returned.
+        options: `Options`.
+        ledger: `Ledger`.
 
     Raises:
-        InputError: if a split has no row.
+        InputError: if a split has no row, or the rows are of no use: most tokens are unknown, or all labels alike.
     """
     counts = {what: dict.fromkeys(store.SPLITS, 0) for what in ("documents", "tokens", "rows")}
-    without_tokens = 0
-    tokens = [0] * len(job.sources)
-    for first, record in encoded["records"]:
+    names, without_tokens, tokens = ", ".join(sources), 0, [0] * len(sources)
+    together = {some.folder: some.records for some in encoded.values()}  # Of both splits, or of each.
+    for first, record in itertools.chain(*together.values()):
         without_tokens += record["without_tokens"]
-        tokens[job.parts.records[first]["source"]] += sum(record["tokens"].values())
+        tokens[documents.records[first]["source"]] += sum(record["tokens"].values())
         for split in record["documents"]:
             counts["documents"][split] += record["documents"][split]
             counts["tokens"][split] += record["tokens"][split]
     for shard in shards:
         counts["rows"][shard["split"]] += shard["rows"]
-    length = job.options["sequence_length"]
-    if not all(counts["rows"].values()):
-        train, validation = (counts["tokens"][split] for split in store.SPLITS)
-        raise InputError(
-            f"{job.names} is too small: it gives {train} tokens for training and {validation} for validation, "
-            f"and a row has {length}: add text, or make --sequence_length smaller."
-        )
+    length = options.sequence_length
     ids, everywhere = special_ids(entries), sum(frequencies.values())
     special = list(ids.values())
-    unknown = int(everywhere[ids["[UNK]"]])
+    unknown, known = int(everywhere[ids["[UNK]"]]), np.delete(everywhere, special)
+    unknown_rate = unknown / max(1, unknown + int(known.sum()))
+    _check_tokens(names, unknown_rate, known, ledger)
+    if not all(counts["rows"].values()):
+        train, validation = (counts["tokens"][split] for split in store.SPLITS)
+        lost = f" ({without_tokens:,} documents have no token once they are normalised)" if without_tokens else ""
+        raise InputError(
+            f"{names} is too small: it gives {train} tokens for training and {validation} for validation, "
+            f"and a row has {length}{lost}: add text, or make --sequence_length smaller."
+        )
     counts |= {
-        "documents_read": job.parts.documents_read,
+        "documents_read": sum(record["documents_read"] for record in documents.records),
         "documents_without_tokens": without_tokens,
-        "unknown_token_rate": unknown / max(1, unknown + int(np.delete(everywhere, special).sum())),
+        "unknown_token_rate": unknown_rate,
     }
-    removed = sum(job.removed, collections.Counter())
+    if options.rows == "pairs":
+        _check_labels(corpus, names, [shard for shard in shards if shard["split"] == "train"], ledger)
+    removed = sum(ledger.removed, collections.Counter())
     if counts["documents_read"] != removed.total() + sum(counts["documents"].values()) + without_tokens:
         raise RuntimeError(f"the counts do not add up: {counts}, removed {removed}")
     return {
-        "rows_kind": job.options["rows"],
-        "row_start": job.options["row_start"],
-        "order": job.options["order"],
+        "rows_kind": options.rows,
+        "row_start": options.row_start,
+        "order": options.order,
         "sequence_length": length,
         "dtype": str(token_dtype(len(entries))),
         "vocabulary": {"size": len(entries), "sha256": store.vocabulary_sha256(entries), "special_ids": ids},
         "counts": counts,
         "filters": {
-            reason: {"documents": removed[reason], "examples": job.examples[reason]} for reason in sorted(removed)
+            reason: {"documents": removed[reason], "examples": ledger.examples[reason]} for reason in sorted(removed)
         },
         "source_counts": [
-            counted | {"tokens": count} for counted, count in zip(_source_counts(job), tokens, strict=True)
+            counted | {"tokens": count}
+            for counted, count in zip(_source_counts(documents, ledger), tokens, strict=True)
         ],
         "token_frequencies": _told_frequencies(entries, everywhere),
-        "validation_fraction": job.options["validation_fraction"],
+        "validation_fraction": options.validation_fraction,
         "validation_unigram_entropy": _entropy(np.delete(frequencies["validation"], special)),
         "shards": shards,
     }
 
 
+def _check_tokens(names, rate, known, ledger):
+    """Refuses rows that most tokens of are unknown, or that have one known token alone; notes a few in a hundred."""
+    mend = (
+        "give a vocabulary of the text's language or a larger --vocabulary_size, and put spaces between the words of a "
+        "language that is written without them: a stretch of over 100 bytes is one unknown token"
+    )
+    if rate > _MOST_UNKNOWN:
+        raise InputError(f"{rate:.1%} of the tokens of {names} are unknown, so there is little to learn: {mend}.")
+    if np.count_nonzero(known) == 1:
+        raise InputError(f"{names} repeats a single token, so there is nothing to learn: add other text.")
+    if rate > _TOLD_UNKNOWN:
+        ledger.notes.append(f"{rate:.1%} of the tokens are unknown: {mend}.")
+
+
+def _check_labels(corpus, names, shards, ledger):
+    """Refuses pairs of which (nearly) all are random or none is, as the label then is the same whatever a row says."""
+    labels = [np.load(corpus / store.labels_name(shard["file"]), allow_pickle=False) for shard in shards]
+    random, pairs = sum(int(some.sum()) for some in labels), sum(map(len, labels))
+    told = f"{random:,} of the {pairs:,} pairs of {names} have a second segment from another place"
+    why = "a document of one sentence has no other pair: prepare them with --rows packed, or give longer documents"
+    if min(random, pairs - random) < _LEAST_LABEL * pairs:
+        raise InputError(f"{told}, so there is nothing to tell apart: {why}.")
+    if random > _TOLD_RANDOM * pairs:
+        ledger.notes.append(f"{told}, where about half should: {why}.")
+
+
 def circumstances(workers):
     """Returns what the manifest tells of a preparation that decides nothing: when, how and with what it was made."""
-    parsed = flags.FLAGS.is_parsed()  # else the command is not one of ours: a notebook's, a test's
+    parsed = flags.FLAGS.is_parsed()  # Else the command is not one of ours but a notebook's, a test's.
     return {
         "command": sys.argv if parsed else None,
         "finished": round(time.time()),
@@ -100,16 +170,15 @@ def packages():
     return {"python": platform.python_version(), **package_versions(_PACKAGES)}
 
 
-def _source_counts(job):
+def _source_counts(documents, ledger):
     """What the manifest says of each source: what came in, what went, what is left, and how long that is."""
     sums = ("documents_read", "characters_read", "empty_files")
     told = [
         dict.fromkeys(sums, 0) | {"removed": dict(sorted(removed.items())), "documents": 0, "characters": 0}
-        for removed in job.removed
+        for removed in ledger.removed
     ]
     histograms = np.zeros((len(told), 32), np.int64)
-    for index, _, lengths, _ in job.numbers():
-        record = job.parts.records[index]
+    for record, _, lengths, _ in documents.kept_numbers():
         of_source = told[record["source"]]
         for name in sums:
             of_source[name] += record[name]
@@ -117,7 +186,7 @@ def _source_counts(job):
         of_source["characters"] += int(lengths.sum())
         places = np.log2(np.maximum(lengths, 1)).astype(np.int64)
         histograms[record["source"]] += np.bincount(places, minlength=32)
-    # documents of 1 character, of 2 and 3, of 4 to 7, and so on
+    # These are documents of 1 character, of 2 and 3, of 4 to 7, and so on.
     return [
         some | {"lengths_by_power_of_two": histogram.tolist()} for some, histogram in zip(told, histograms, strict=True)
     ]

@@ -15,7 +15,8 @@ import sentencex
 
 # Of the documents of `sentences` and `pairs`, this share is cut into shorter rows, as the model also has to read those.
 _SHORT_ROWS = 0.1
-_TRIES = 10  # to find a sentence that fits, at random
+# So many sentences are drawn at random to find one that fits.
+_TRIES = 10
 _OPENING_QUOTE = re.compile(r"(?<![^\s(\[–—-])[\"“„«]")
 _CLOSING_QUOTE = re.compile(r"[\"“”»]")
 
@@ -79,7 +80,7 @@ def split_sentences(text):
 
 
 def _sentences_of_line(line):
-    # each mark becomes another character, so that positions stay: a letter that may begin a sentence, or a space
+    # Each mark becomes another character, so that positions stay: a letter that may begin a sentence, or a space.
     unquoted = _CLOSING_QUOTE.sub(" ", _OPENING_QUOTE.sub("A", line))
     start = 0
     for segment in sentencex.segment("en", unquoted):
@@ -157,7 +158,8 @@ def pair_rows(documents, sequence_length, special_ids, generators):
     cut = [list(_cut_long(sentences, capacity // 2)) for sentences in documents]
     filled = [sentences for sentences in cut if sentences]
     rows, labels = [], []
-    own = -1  # the place of the document in `filled`
+    # This is the place of the document in `filled`.
+    own = -1
     for sentences, generator in zip(cut, generators, strict=True):
         own += bool(sentences)
         target = _draw_target(capacity, generator)
@@ -172,7 +174,7 @@ def pair_rows(documents, sequence_length, special_ids, generators):
             is_random = end - start == 1 or generator.random() < 0.5
             if is_random:
                 taken = sum(map(len, first))
-                # at the end of the document as much as there was left, so that the length does not tell the label
+                # At a document's end it is as long as what was left, so that the length does not give the label away.
                 wanted = length - taken if middle < end == len(sentences) else target - taken
                 second = _random_segment(filled, own, wanted, capacity - taken, generator)
                 start = middle

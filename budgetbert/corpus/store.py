@@ -4,73 +4,47 @@ import functools
 import hashlib
 import json
 import math
-import os
 import re
 from pathlib import Path
 
 import numpy as np
 
-from budgetbert.command_line import InputError
+from budgetbert import files
+from budgetbert.errors import InputError
 
-FORMAT_VERSION = 1
+# Version 1 had no order file: its sorted corpora hold their training rows in the order in which they are read.
+FORMAT_VERSION = 2
 SPLITS = ("train", "validation")
 MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.txt"
 REPORT = "report.html"
+ORDER = "order-train.npy"
 
-_SHARD_BYTES = 64 * 2**20  # small enough to be written from memory, and to verify or copy one by one
-_OPEN_SHARDS = 64  # a process may have 1,024 files open, and a corpus far more shards
+# A shard is small enough to be written from memory, and to be verified or copied by itself.
+SHARD_BYTES = 64 * 2**20
+# A process may have 1,024 files open, and a corpus has far more shards.
+OPEN_SHARDS = 64
 _SHARD_NAME = re.compile(r"(train|validation)-\d{5}\.npy")
 # The part of the manifest that decides what the rows are and mean; sources and dates do not.
 _FINGERPRINT_KEYS = ("format_version", "rows_kind", "row_start", "order", "sequence_length", "dtype", "normalizer")
 _PREPARE_AGAIN = "delete the directory and prepare the corpus again"
-_DAMAGE = (AttributeError, IndexError, KeyError, TypeError)  # what a manifest without its entries raises
-
-
-def write_file(path, data):
-    """Writes the bytes `data` to `path` so that the file is there either whole or not at all."""
-    temporary = f"{path}.tmp"
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def sync_directory(path):
-    """Makes renames in the directory `path` last through a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_shard(path, array):
-    """Writes an array as `.npy`, whole or not at all, and returns its sha256."""
-    temporary = f"{path}.tmp"
-    with open(temporary, "wb") as file:
-        np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    return file_sha256(path)
+# A manifest without its entries raises these.
+_DAMAGE = (AttributeError, IndexError, KeyError, TypeError)
 
 
 def rows_per_shard(sequence_length, dtype):
     """Returns the number of rows in a shard: at most 64 MiB, so that it can be written from memory."""
-    return max(1, _SHARD_BYTES // (sequence_length * dtype.itemsize))
+    return max(1, SHARD_BYTES // (sequence_length * dtype.itemsize))
+
+
+def order_dtype(rows):
+    """Returns the NumPy dtype of the numbers of so many rows: 4 bytes up to 2**32 of them, 550 billion tokens."""
+    return np.dtype(np.uint32 if rows <= 2**32 else np.uint64)
 
 
 def labels_name(name):
     """Returns the name of the file with the next-sentence labels of a shard's rows."""
     return f"{name.removesuffix('.npy')}.labels.npy"
-
-
-def file_sha256(path):
-    """Returns the sha256 of a file as a hexadecimal str."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint(manifest):
@@ -86,7 +60,7 @@ def fingerprint(manifest):
 
 def write_vocabulary(path, entries):
     """Writes a vocabulary file: one entry per line."""
-    write_file(path, _vocabulary_bytes(entries))
+    files.write(path, _vocabulary_bytes(entries))
 
 
 def vocabulary_sha256(entries):
@@ -101,6 +75,8 @@ def _vocabulary_bytes(entries):
 class PreparedCorpus:
     """A prepared corpus, opened by `open_corpus`.
 
+    Most attributes are entries of the manifest, under the names by which training asks for them.
+
     Attributes:
         directory: `Path`.
         manifest: dict, the content of `manifest.json`.
@@ -110,7 +86,7 @@ class PreparedCorpus:
         sequence_length: int, the number of tokens in a row.
         lowercase, strip_accents: bool, the flags of the `Normalizer` that the text went through.
         rows_kind: str, "packed", "sentences" or "pairs".
-        order: str, "shuffled", or the order that the training rows are stored in.
+        order: str, "shuffled", or the order in which training reads its rows first.
         validation_unigram_entropy: float, in nats.
     """
 
@@ -127,9 +103,11 @@ class PreparedCorpus:
         self.order = manifest["order"]
         self.validation_unigram_entropy = manifest["validation_unigram_entropy"]
         shape, dtype = (self.sequence_length,), manifest["dtype"]
-        self._rows = {split: Rows(self._files(split, "file"), shape, dtype) for split in SPLITS}
+        for name, _, shape_of_file, dtype_of_file in _files(directory, manifest):
+            _check_file(directory / name, shape_of_file, dtype_of_file)
+        self._rows = {split: Rows(self._shards(split), shape, dtype) for split in SPLITS}
         if self.rows_kind == "pairs":
-            self._labels = {split: Rows(self._files(split, "labels"), (), "uint8") for split in SPLITS}
+            self._labels = {split: Rows(self._shards(split, labels_name), (), "uint8") for split in SPLITS}
 
     def rows(self, split):
         """Returns the `Rows` of a split, "train" or "validation"."""
@@ -139,12 +117,18 @@ class PreparedCorpus:
         """Returns the next-sentence labels of a split's `pairs` rows: like the `Rows`, but [n]; 1 is a random B."""
         return self._labels[split]
 
-    def _files(self, split, what):
+    @property
+    def training_order(self):
+        """Integer array, mapped: the numbers of the training rows as they are sorted; `None` of a shuffled corpus."""
+        if self.order == "shuffled":
+            return None
+        if self.manifest["format_version"] == 1:
+            return np.arange(len(self.rows("train")))
+        return np.load(self.directory / ORDER, mmap_mode="r", allow_pickle=False)
+
+    def _shards(self, split, name_of=str):
         shards = [shard for shard in self.manifest["shards"] if shard["split"] == split]
-        for shard in shards:
-            _check_shard(self, shard)
-        names = (shard["file"] if what == "file" else labels_name(shard["file"]) for shard in shards)
-        return [(self.directory / name, shard["rows"]) for name, shard in zip(names, shards, strict=True)]
+        return [(self.directory / name_of(shard["file"]), shard["rows"]) for shard in shards]
 
 
 class Rows:
@@ -165,9 +149,10 @@ class Rows:
         self._ends = np.cumsum(self._counts)
         self._shape = shape
         self._dtype = np.dtype(dtype)
-        self._shard = functools.lru_cache(_OPEN_SHARDS)(self._map)
+        self._shard = functools.lru_cache(OPEN_SHARDS)(self._map)
 
-    def __reduce__(self):  # the maps stay behind
+    # The maps stay behind.
+    def __reduce__(self):
         return Rows, (list(zip(self._paths, self._counts.tolist(), strict=True)), self._shape, self._dtype)
 
     def _map(self, index):
@@ -228,7 +213,7 @@ def _read_manifest(directory):
         raise InputError(
             f"{path} is not the manifest of a prepared corpus: give the directory of one, or prepare the corpus again."
         ) from error
-    if version != FORMAT_VERSION:
+    if version not in (1, FORMAT_VERSION):
         raise InputError(f"{path} has format version {version}, this is {FORMAT_VERSION}: {_PREPARE_AGAIN}.")
     return manifest
 
@@ -260,18 +245,28 @@ def verify(directory):
 def _problems(directory, manifest):
     """Returns a sentence (str) for each file whose sha256 is not the manifest's."""
     problems = []
-    for shard in manifest["shards"]:
-        expected = {shard["file"]: shard["sha256"]}
-        if "labels_sha256" in shard:
-            expected[labels_name(shard["file"])] = shard["labels_sha256"]
-        for name, sha256 in expected.items():
-            _check_name(directory, shard["file"])
-            try:
-                if file_sha256(directory / name) != sha256:
-                    problems.append(f"{directory / name} is damaged: its sha256 is not the manifest's.")
-            except OSError as error:
-                problems.append(f"{directory / name} cannot be read: {error.strerror}.")
+    for name, sha256, *_ in _files(directory, manifest):
+        try:
+            if files.sha256(directory / name) != sha256:
+                problems.append(f"{directory / name} is damaged: its sha256 is not the manifest's.")
+        except OSError as error:
+            problems.append(f"{directory / name} cannot be read: {error.strerror}.")
     return problems
+
+
+def _files(directory, manifest):
+    """Yields name, sha256, shape and dtype of each file of rows, of their labels and of their order."""
+    length, dtype = manifest["sequence_length"], manifest["dtype"]
+    for shard in manifest["shards"]:
+        name, rows = shard["file"], shard["rows"]
+        if not _SHARD_NAME.fullmatch(name):
+            raise InputError(f"{directory / MANIFEST} names the shard {name!r}, which is not one of ours.")
+        yield name, shard["sha256"], (rows, length), dtype
+        if manifest["rows_kind"] == "pairs":
+            yield labels_name(name), shard["labels_sha256"], (rows,), "uint8"
+    if manifest["order"] != "shuffled" and manifest["format_version"] > 1:
+        rows = sum(shard["rows"] for shard in manifest["shards"] if shard["split"] == "train")
+        yield ORDER, manifest["order_sha256"], (rows,), order_dtype(rows)
 
 
 def _open_vocabulary(path, expected):
@@ -287,28 +282,19 @@ def _open_vocabulary(path, expected):
     return vocabulary
 
 
-def _check_name(directory, name):
-    if not _SHARD_NAME.fullmatch(name):
-        raise InputError(f"{directory / MANIFEST} names the shard {name!r}, which is not one of ours.")
-
-
-def _check_shard(corpus, shard):
-    """Compares a shard's header and its size in bytes with the manifest; leaves no file open."""
-    _check_name(corpus.directory, shard["file"])
-    rows = (shard["file"], (shard["rows"], corpus.sequence_length), corpus.manifest["dtype"])
-    labels = (labels_name(shard["file"]), (shard["rows"],), "uint8")
-    for name, shape, dtype in (rows, labels) if corpus.rows_kind == "pairs" else (rows,):
-        path = corpus.directory / name
-        try:
-            with open(path, "rb") as file:
-                np.lib.format.read_magic(file)
-                header = np.lib.format.read_array_header_1_0(file)
-                whole = file.tell() + math.prod(shape) * np.dtype(dtype).itemsize
-        except FileNotFoundError as error:
-            raise InputError(f"{path} is missing: {_PREPARE_AGAIN}.") from error
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{path} is truncated or no shard: {_PREPARE_AGAIN}.") from error
-        if path.stat().st_size < whole and header == (shape, False, np.dtype(dtype)):
-            raise InputError(f"{path} is truncated or no shard: {_PREPARE_AGAIN}.")
-        if header != (shape, False, np.dtype(dtype)) or path.stat().st_size != whole:
-            raise InputError(f"{path} does not hold {shape} ids of {dtype} as the manifest says: {_PREPARE_AGAIN}.")
+def _check_file(path, shape, dtype):
+    """Compares the header of a `.npy` file and its size in bytes with the manifest; leaves no file open."""
+    try:
+        with open(path, "rb") as file:
+            np.lib.format.read_magic(file)
+            header = np.lib.format.read_array_header_1_0(file)
+            whole = file.tell() + math.prod(shape) * np.dtype(dtype).itemsize
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: {_PREPARE_AGAIN}.") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is truncated or no shard: {_PREPARE_AGAIN}.") from error
+    size, is_as_stated = path.stat().st_size, header == (shape, False, np.dtype(dtype))
+    if is_as_stated and size < whole:
+        raise InputError(f"{path} is truncated or no shard: {_PREPARE_AGAIN}.")
+    if not is_as_stated or size != whole:
+        raise InputError(f"{path} does not hold {shape} ids of {dtype} as the manifest says: {_PREPARE_AGAIN}.")

@@ -3,33 +3,18 @@
 import importlib.util
 import os
 
-from budgetbert.command_line import InputError
+from budgetbert.errors import InputError
 from budgetbert.export import folder
-
-# What each format's writer imports, with what to install for it.
-_PACKAGES = {
-    "serving": ({"tensorflow": "tensorflow", "tensorflow_text": "tensorflow-text"}, "budgetbert"),
-    "transformers": ({"torch": "torch", "transformers": "transformers"}, "budgetbert[transformers]"),
-    "onnx": ({"tensorflow": "tensorflow", "onnx": "onnx", "tf2onnx": "tf2onnx"}, "budgetbert[onnx]"),
-    "litert": ({"tensorflow": "tensorflow"}, "budgetbert"),
-}
-FORMATS = tuple(_PACKAGES)
-WEIGHTS = {
-    "serving": ("float32", "float16", "int8"),
-    "transformers": ("float32", "float16"),
-    "onnx": ("float32",),
-    "litert": ("float32", "float16", "int8"),
-}
+from budgetbert.export.formats import FORMATS
 
 
 def check_request(export_format, directory, weights):
     """Raises an `InputError` for what can be refused before Keras is imported; arguments as `export_model`."""
-    if weights not in WEIGHTS[export_format]:
+    _, packages, extra, possible = FORMATS[export_format]
+    if weights not in possible:
         raise InputError(
-            f"--weights {weights} is not possible with --format {export_format}: give "
-            f"{' or '.join(WEIGHTS[export_format])}."
+            f"--weights {weights} is not possible with --format {export_format}: give {' or '.join(possible)}."
         )
-    packages, extra = _PACKAGES[export_format]
     missing = [name for module, name in packages.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise InputError(
@@ -56,9 +41,9 @@ def export_model(model_path, export_format, directory, weights="float32"):
         InputError: on bad input, with nothing changed in `directory`.
     """
     check_request(export_format, directory, weights)
-    # what follows imports Keras
+    # These modules import Keras, so they are imported once the request is checked.
     from budgetbert.export.card import write_card
-    from budgetbert.export.loading import load_trained
+    from budgetbert.models.loading import load_trained
 
     model = load_trained(model_path)
     name = os.path.basename(os.path.abspath(directory))

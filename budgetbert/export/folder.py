@@ -3,11 +3,9 @@
 import contextlib
 import json
 import os
-import shutil
-import tempfile
 
-from budgetbert import __version__
-from budgetbert.command_line import InputError
+from budgetbert import __version__, files
+from budgetbert.errors import InputError
 
 RECORD = "export.json"
 
@@ -45,16 +43,9 @@ def replacing(directory, export_format):
         The path of an empty directory beside `directory`, which takes its place when the context ends without an error.
     """
     check(directory, export_format)
-    directory = os.path.abspath(directory)
-    parent, name = os.path.split(directory)
-    os.makedirs(parent, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=parent) as workspace:
-        written, before = os.path.join(workspace, "new"), os.path.join(workspace, "old")
-        os.mkdir(written)
-        yield written
-        if os.path.isdir(directory):
-            os.rename(directory, before)
-        os.rename(written, directory)
+    with files.replacing(directory) as temporary:
+        os.makedirs(temporary)
+        yield temporary
 
 
 @contextlib.contextmanager
@@ -71,21 +62,14 @@ def next_version(directory):
     check(directory, "serving")
     os.makedirs(directory, exist_ok=True)
     version = 1 + max((int(name) for name in os.listdir(directory) if name.isdecimal()), default=0)
-    written = tempfile.mkdtemp(prefix=".version-", dir=directory)
-    try:
-        os.chmod(written, 0o755)  # mkdtemp's 0700 would hide it from a server that runs as another user
-        yield written, version
-        os.rename(written, os.path.join(directory, str(version)))
-    finally:
-        shutil.rmtree(written, ignore_errors=True)
+    # A server takes a folder for a version if its name is a number: `2.tmp` is none.
+    with files.replacing(os.path.join(directory, str(version))) as temporary:
+        os.mkdir(temporary)
+        yield temporary, version
 
 
 def write_record(directory, export_format, **facts):
     """Writes `export.json`, by which a folder is known as an export, and returns its content as a dict."""
     record = {"format": export_format, "budgetbert": __version__, **facts}
-    path = os.path.join(directory, RECORD)
-    with open(f"{path}.tmp", "w", encoding="utf-8") as file:
-        json.dump(record, file, indent=1, ensure_ascii=False)
-        file.write("\n")
-    os.replace(f"{path}.tmp", path)
+    files.write(os.path.join(directory, RECORD), json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     return record

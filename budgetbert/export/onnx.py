@@ -7,7 +7,7 @@ import tf2onnx
 from budgetbert.export.signatures import label_names
 from budgetbert.export.token_function import token_function, write_tokenizer
 
-# Of 13 on all ops of the model are there; 18 is what ONNX Runtime has optimised longest among those.
+# All operations of the model exist from opset 13 on; of those, ONNX Runtime has optimised 18 the longest.
 OPSET = 18
 
 

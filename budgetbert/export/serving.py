@@ -7,10 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from budgetbert.export import folder, signatures
-from budgetbert.export.loading import check_vocabulary
+from budgetbert.export.formats import FORMATS
 from budgetbert.export.warmup import write_warmup_requests
-
-WEIGHTS = ("float32", "float16", "int8")
+from budgetbert.models.loading import check_vocabulary
 
 
 def export_serving(model, directory, weights="float32", model_name="model"):
@@ -37,14 +36,14 @@ def export_serving(model, directory, weights="float32", model_name="model"):
             f"A SavedModel is a TensorFlow graph, Keras runs on {keras.backend.backend()}: save the model and load it "
             "where KERAS_BACKEND=tensorflow."
         )
-    if weights not in WEIGHTS:
-        raise ValueError(f"`weights` must be one of {WEIGHTS}. Received: weights={weights!r}")
+    if weights not in FORMATS["serving"].weights:
+        raise ValueError(f"`weights` must be one of {FORMATS['serving'].weights}. Received: weights={weights!r}")
     check_vocabulary(model)
     with folder.next_version(directory) as (path, version):
         module = tf.Module()
         module.stored, in_scope = _store(model, weights)
         endpoints = signatures.endpoints(model, in_scope)
-        # gradients, parts of which are XLA's, are of no use to a server
+        # A server has no use for gradients, parts of which are XLA's.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(module, path, signatures=endpoints, options=options)
         write_warmup_requests(os.path.join(path, "assets.extra"), signatures.examples(model), model_name)
@@ -60,7 +59,7 @@ def export_serving(model, directory, weights="float32", model_name="model"):
 
 
 def _store(model, weights):
-    """The weights as they are stored.
+    """Makes the variables that store the weights.
 
     Returns:
         `(variables, in_scope)`: the `tf.Variable`s to save, and a context in which the model computes with them.

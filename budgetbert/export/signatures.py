@@ -1,11 +1,15 @@
 """What a served model answers, as TensorFlow functions of strings. Needs TensorFlow."""
 
+import keras
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from budgetbert.errors import InputError
 from budgetbert.models import BertBudgetTextClassifier
+from budgetbert.models.logits import problem_type
 
-BEST = 5  # tokens that fill_mask returns per mask
+# `fill_mask` returns so many tokens per mask.
+BEST = 5
 # The logits of 32 masks over 32,768 tokens are 4 MB a text; a text of nothing but masks would ask for 67 MB.
 MAX_MASKS = 32
 
@@ -13,14 +17,14 @@ _TEXTS = ["The weather is lovely today.", "", "Zwölf Boxkämpfer jagen Viktor q
 
 
 def label_names(model):
-    """The names of a classifier's classes, "0", "1" ... if it has none; `None` for regression and masked-LM."""
-    if not isinstance(model, BertBudgetTextClassifier) or model.num_classes == 1:
+    """Returns the names of a classifier's classes, "0", "1" ... without any; `None` for regression and masked-LM."""
+    if problem_type(model) in (None, "regression"):
         return None
     return model.label_names or [str(index) for index in range(model.num_classes)]
 
 
 def examples(model):
-    """Inputs for each signature, as a dict of name to a dict of lists of strings."""
+    """Returns inputs for each signature, as a dict of name to a dict of lists of strings."""
     inputs = {"text_a": _TEXTS, "text_b": _TEXTS[::-1]} if getattr(model, "pair", False) else {"text": _TEXTS}
     names = {"serving_default": inputs, "tokenize": inputs}
     if not isinstance(model, BertBudgetTextClassifier):
@@ -29,7 +33,7 @@ def examples(model):
 
 
 def endpoints(model, in_scope):
-    """The signatures.
+    """Makes the signatures.
 
     Args:
         model: `BertBudgetTextClassifier` or `BertBudgetMaskedLM` with a preprocessor.
@@ -47,14 +51,18 @@ def endpoints(model, in_scope):
 
     def classify(*texts):
         with in_scope():
-            logits = tf.cast(model(pack(tokenizer, texts, length), training=False), tf.float32)
-        labels = label_names(model)
-        if labels is None:
-            return {"score": logits[:, 0]}
+            logits = tf.cast(classifier(pack(tokenizer, texts, length), training=False), tf.float32)
+        several, labels = problem_type(model) == "multi_label_classification", label_names(model)
+        if model.num_classes == 1:
+            return {"score": (to_probabilities(logits) if several else model.activation(logits))[:, 0]}
+        named = {"labels": tf.tile([labels], [tf.shape(logits)[0], 1])}
+        # Each label has a probability of its own, so no single label is the answer.
+        if several:
+            return {**named, "probabilities": to_probabilities(logits)}
         return {
+            **named,
             "label": tf.gather(labels, tf.argmax(logits, axis=-1)),
-            "labels": tf.tile([labels], [tf.shape(logits)[0], 1]),
-            "probabilities": tf.nn.softmax(logits),
+            "probabilities": to_probabilities(logits),
         }
 
     def embed(text):
@@ -69,14 +77,15 @@ def endpoints(model, in_scope):
 
     def fill_mask(text):
         asserted = tf.debugging.assert_positive(tf.size(text), "fill_mask needs at least one text.")
-        with tf.control_dependencies([asserted]):  # the head cannot gather from no rows
+        # The head cannot gather from an empty batch.
+        with tf.control_dependencies([asserted]):
             row = pack(tokenizer, [tf.identity(text)], length)
         positions = tf.ragged.boolean_mask(_columns(row["token_ids"]), row["token_ids"] == tokenizer.mask_token_id)
         positions = positions[:, :MAX_MASKS]
         masked = tf.ones_like(positions, tf.bool).to_tensor()
         with in_scope():
             logits = model({**row, "mask_positions": positions.to_tensor()}, training=False)
-        # the model's table may be padded beyond the vocabulary: those rows stand for nothing
+        # The model's table may be padded beyond the vocabulary: those rows stand for no token.
         probabilities, ids = tf.nn.top_k(tf.nn.softmax(logits[:, :, : vocabulary.shape[0]]), min(BEST, len(vocabulary)))
         masked = masked[:, :, None]
         return {
@@ -85,6 +94,7 @@ def endpoints(model, in_scope):
         }
 
     if isinstance(model, BertBudgetTextClassifier):
+        classifier, to_probabilities = model.without_activation(), _to_probabilities(model)
         functions, names = {"serving_default": classify}, ("text_a", "text_b") if model.pair else ("text",)
     else:
         functions, names = {"serving_default": embed, "fill_mask": fill_mask}, ("text",)
@@ -93,8 +103,21 @@ def endpoints(model, in_scope):
     return {name: tf.function(f, input_signature=specs, autograph=False) for name, f in functions.items()}
 
 
+def _to_probabilities(model):
+    """Returns the function from a classifier's logits to the probabilities of its classes."""
+    if problem_type(model) == "multi_label_classification":
+        return keras.activations.sigmoid
+    if model.num_classes > 1 and model.activation not in (keras.activations.linear, keras.activations.softmax):
+        name = getattr(model.activation, "__name__", model.activation)
+        raise InputError(
+            f"The classifier's activation {name!r} gives no probabilities to serve: make it with activation=None, "
+            "'softmax' or 'sigmoid'."
+        )
+    return keras.activations.softmax
+
+
 def pack(tokenizer, texts, length):
-    """`[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`, no longer than the longest row of the batch.
+    """Returns `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`, no longer than the longest row of the batch.
 
     Args:
         tokenizer: `BertBudgetTokenizer`.
@@ -104,16 +127,16 @@ def pack(tokenizer, texts, length):
     Returns:
         Dict of int32 tensors `[batch, row length]`: `token_ids`, `padding_mask` and `segment_ids`.
     """
-    if len(texts) == 2:  # the trimmer ends the whole process if their numbers differ
+    if len(texts) == 2:
         message = "text_a and text_b must have the same number of texts."
         asserted = tf.debugging.assert_equal(tf.size(texts[0]), tf.size(texts[1]), message)
         with tf.control_dependencies([asserted]):
             texts = [tf.identity(text) for text in texts]
     texts = [tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace") for text in texts]
     tokens = [tokenizer.tokenize(text) for text in texts]
-    tokens = tf_text.RoundRobinTrimmer(length - len(texts) - 1).trim(tokens)
+    tokens = _trim(tokens, length - len(texts) - 1)
     token_ids, segment_ids = tf_text.combine_segments(tokens, tokenizer.cls_token_id, tokenizer.sep_token_id)
-    # an empty batch has no longest row, and the model a first token
+    # An empty batch has no longest row, but the model needs a first token.
     shape = tf.stack([-1, tf.maximum(token_ids.bounding_shape(axis=1), len(texts) + 1)])
     return {
         "token_ids": tf.cast(token_ids, tf.int32).to_tensor(tokenizer.pad_token_id, shape=shape),
@@ -122,6 +145,28 @@ def pack(tokenizer, texts, length):
     }
 
 
+def _trim(tokens, budget):
+    """Cuts the rows of one or two ragged tensors `[batch, (tokens)]` to `budget` together, of two the longer one first.
+
+    This is what KerasHub's packer and `RoundRobinTrimmer` of TensorFlow Text do. The trimmer's own operation is known
+    to TensorFlow Serving from 2.20 (April 2026) alone.
+    """
+    lengths = [rows.row_lengths() for rows in tokens]
+    if len(tokens) == 1:
+        kept = [tf.minimum(lengths[0], budget)]
+    else:
+        first, second = lengths
+        kept = [
+            tf.minimum(first, tf.maximum(budget - second, (budget + 1) // 2)),
+            tf.minimum(second, tf.maximum(budget - first, budget // 2)),
+        ]
+    starts = [rows.row_starts() for rows in tokens]
+    return [
+        tf.gather(rows.values, tf.ragged.range(start, start + number))
+        for rows, start, number in zip(tokens, starts, kept, strict=True)
+    ]
+
+
 def _columns(rows):
-    """The column number of each entry of a matrix."""
+    """Returns the column number of each entry of a matrix."""
     return tf.broadcast_to(tf.range(tf.shape(rows)[1]), tf.shape(rows))

@@ -4,12 +4,12 @@ import os
 
 import tensorflow as tf
 
-from budgetbert.corpus.vocabulary import standalone_tokenizer
 from budgetbert.models import BertBudgetTextClassifier
+from budgetbert.tokenization.vocabulary import standalone_tokenizer
 
 
 def token_function(model, batch=None, length=None):
-    """The model as a `tf.function`.
+    """Makes a `tf.function` of a model.
 
     Args:
         model: `BertBudgetTextClassifier` or `BertBudgetMaskedLM`.
@@ -18,13 +18,13 @@ def token_function(model, batch=None, length=None):
 
     Returns:
         `tf.function` of int32 tensors `[batch, length]`: `token_ids`, `padding_mask` and `segment_ids`. It returns a
-        dict with `logits`: `[batch, num_classes]`, or `[batch, length, vocabulary_size]` and, of a masked-LM, also
-        `hidden_states` `[batch, length, width]`.
+        dict with `logits`: `[batch, num_classes]`, before a classifier's `activation`; or `[batch, length,
+        vocabulary_size]` and, of a masked-LM, also `hidden_states` `[batch, length, width]`.
     """
 
     def classify(token_ids, padding_mask, segment_ids):
         inputs = {"token_ids": token_ids, "padding_mask": padding_mask, "segment_ids": segment_ids}
-        return {"logits": model(inputs, training=False)}
+        return {"logits": classifier(inputs, training=False)}
 
     def encode(token_ids, padding_mask, segment_ids):
         inputs = {"token_ids": token_ids, "padding_mask": padding_mask, "segment_ids": segment_ids}
@@ -34,7 +34,9 @@ def token_function(model, batch=None, length=None):
 
     names = ("token_ids", "padding_mask", "segment_ids")
     specs = [tf.TensorSpec([batch, length], tf.int32, name=name) for name in names]
-    function = classify if isinstance(model, BertBudgetTextClassifier) else encode
+    classifies = isinstance(model, BertBudgetTextClassifier)
+    classifier = model.without_activation() if classifies else None
+    function = classify if classifies else encode
     return tf.function(function, input_signature=specs, autograph=False)
 
 

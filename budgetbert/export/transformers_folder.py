@@ -1,20 +1,13 @@
 """Folders that Hugging Face Transformers loads: the model, its tokenizer, and a loader where it has no such model."""
 
+import glob
 import json
 import os
+import shutil
 
-from budgetbert.corpus.vocabulary import standalone_tokenizer
-from budgetbert.export import folder
-from budgetbert.export.loading import check_vocabulary
-from budgetbert.export.torch_model import to_torch
-from budgetbert.export.transformers import from_transformers, has_architecture, to_transformers
-from budgetbert.models import (
-    BertBudgetMaskedLMPreprocessor,
-    BertBudgetTextClassifierPreprocessor,
-    BertBudgetTokenizer,
-)
-
-WEIGHTS = ("float32", "float16")
+from budgetbert.models.hugging_face import has_architecture, to_torch, to_transformers
+from budgetbert.models.loading import check_vocabulary
+from budgetbert.tokenization.vocabulary import standalone_tokenizer
 
 
 def write_transformers(model, directory, weights="float32"):
@@ -35,24 +28,28 @@ def write_transformers(model, directory, weights="float32"):
     import transformers
 
     check_vocabulary(model)
-    transformers.utils.logging.disable_progress_bar()  # for one file of a second
+    # Writing one file takes about a second, which needs no progress bar.
+    transformers.utils.logging.disable_progress_bar()
     hf_model = to_transformers(model) if has_architecture(model) else to_torch(model)
     tokenizer = hf_tokenizer(model)
     hf_model.config.pad_token_id = tokenizer.pad_token_id
     if weights == "float16":
         hf_model = hf_model.half()
     hf_model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    # for BertTokenizer and for people; tokenizer.json is what AutoTokenizer reads
+    for path in glob.glob(os.path.join(glob.escape(directory), "*.safetensors")):
+        # safetensors writes a file that its owner alone may read.
+        shutil.copymode(os.path.join(directory, "config.json"), path)
+    normalizer = model.preprocessor.tokenizer.normalizer
+    _save_tokenizer(tokenizer, normalizer, directory)
+    # vocab.txt is for BertTokenizer and for people; AutoTokenizer reads tokenizer.json.
     with open(os.path.join(directory, "vocab.txt"), "w", encoding="utf-8") as file:
         file.writelines(f"{token}\n" for token in model.preprocessor.tokenizer.get_vocabulary())
-    normalizer = model.preprocessor.tokenizer.normalizer
     return {
         "architecture": type(hf_model).__name__,
         "trust_remote_code": not has_architecture(model),
         "weights": weights,
         "pair": getattr(model, "pair", False),
-        # as arguments of BertBudgetTokenizer, for the way back
+        # For people: the way back reads tokenizer.json, which is what `transformers` keeps.
         "normalizer": {
             "normalizer": normalizer.kind,
             "lowercase": normalizer.lowercase,
@@ -61,41 +58,8 @@ def write_transformers(model, directory, weights="float32"):
     }
 
 
-def load_transformers(directory, sequence_length=128, **kwargs):
-    """Loads a BERT or Megatron-BERT checkpoint with its tokenizer.
-
-    Text passes our normaliser, lower-casing and stripping accents as the checkpoint's tokenizer does: the ids are the
-    same on all but about 0.8 % of lines of Wikipedia (0.1 % cased), and on all lines for an export of ours.
-
-    Args:
-        directory: string. A folder, or a name on the hub, as in `transformers.AutoModel.from_pretrained`.
-        sequence_length: int. Of the preprocessor. Defaults to `128`.
-        **kwargs: override arguments of `BertBudget`, as `dropout` or `dtype`.
-
-    Returns:
-        `BertBudgetMaskedLM`, or `BertBudgetTextClassifier` if the checkpoint is a sequence classifier, with a
-        preprocessor. What has no equal here is a `ValueError`.
-    """
-    import transformers
-
-    config = transformers.AutoConfig.from_pretrained(directory)
-    classifies = any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
-    auto_class = transformers.AutoModelForSequenceClassification if classifies else transformers.AutoModelForMaskedLM
-    make_preprocessor = BertBudgetTextClassifierPreprocessor if classifies else BertBudgetMaskedLMPreprocessor
-    hf_tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
-    entries, exported = hf_tokenizer.get_vocab(), _read_record(directory)
-    normalizer = exported.get("normalizer") or _nearest_normalizer(hf_tokenizer)
-    tokenizer = BertBudgetTokenizer(sorted(entries, key=entries.get), **normalizer)
-    return from_transformers(
-        auto_class.from_pretrained(directory),
-        preprocessor=make_preprocessor(tokenizer, sequence_length),
-        pair=exported.get("pair", False),
-        **kwargs,
-    )
-
-
 def hf_tokenizer(model):
-    """The tokenizer of `model` as `transformers.PreTrainedTokenizerFast`, with the same ids for the same text."""
+    """Returns the tokenizer of `model` as a `transformers.PreTrainedTokenizerFast` with the same ids."""
     import transformers
 
     tokenizer, encoder = model.preprocessor.tokenizer, model.backbone
@@ -112,21 +76,21 @@ def hf_tokenizer(model):
     )
 
 
-def _read_record(directory):
-    """What `export.json` says, if the folder is an export of ours; else an empty dict."""
-    try:
-        with open(os.path.join(directory, folder.RECORD), encoding="utf-8") as file:
-            return json.load(file)
-    except OSError:
-        return {}
+def _save_tokenizer(tokenizer, normalizer, directory):
+    """Writes tokenizer.json and its config.
 
-
-def _nearest_normalizer(hf_tokenizer):
-    """Whether a BERT tokenizer lower-cases and strips accents; unless told, it strips them where it lower-cases."""
-    steps = json.loads(hf_tokenizer.backend_tokenizer.to_str())["normalizer"] or {}
-    steps = steps.get("normalizers", [steps])
-    bert = next((step for step in steps if step.get("type") == "BertNormalizer"), None)
-    if bert is None:
-        raise ValueError("The checkpoint's tokenizer has no BertNormalizer: only BERT's WordPiece tokenizers convert.")
-    strips = bert["strip_accents"]
-    return {"lowercase": bert["lowercase"], "strip_accents": bert["lowercase"] if strips is None else strips}
+    The config names a class that `transformers` 4 knows too, and the case and accents for `BertTokenizer`, which reads
+    them there and not in tokenizer.json.
+    """
+    tokenizer.save_pretrained(directory)
+    path = os.path.join(directory, "tokenizer_config.json")
+    with open(path, encoding="utf-8") as file:
+        config = json.load(file)
+    config |= {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "do_lower_case": normalizer.lowercase,
+        "strip_accents": normalizer.strip_accents,
+    }
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(config, file, indent=2)
+        file.write("\n")

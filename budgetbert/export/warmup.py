@@ -29,12 +29,14 @@ def _prediction_log(signature, inputs, model_name):
     request = _field(1, model_spec)
     for name, strings in inputs.items():
         tensor = tf.make_tensor_proto(strings, tf.string).SerializeToString()
-        request += _field(2, _field(1, name.encode()) + _field(2, tensor))  # an entry of a map
-    return _field(6, _field(1, request))  # PredictionLog.predict_log.request
+        # This is an entry of a map.
+        request += _field(2, _field(1, name.encode()) + _field(2, tensor))
+    # The path of these fields is PredictionLog.predict_log.request.
+    return _field(6, _field(1, request))
 
 
 def _field(number, payload):
-    """A length-delimited field of a message."""
+    """Returns a length-delimited field of a message."""
     length, size = b"", len(payload)
     while size > 127:
         length += bytes([size & 127 | 128])

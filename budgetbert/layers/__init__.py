@@ -6,9 +6,8 @@ from budgetbert.layers.dropout import Dropout
 from budgetbert.layers.embedding import EmbeddingTable, EncoderEmbedding
 from budgetbert.layers.encoder_block import EncoderBlock
 from budgetbert.layers.feed_forward import FeedForward
-from budgetbert.layers.masked_lm_head import MaskedLMHead
-from budgetbert.layers.next_sentence_head import NextSentenceHead
-from budgetbert.layers.normalization import LayerNormalization, RMSNormalization
+from budgetbert.layers.heads import MaskedLMHead, NextSentenceHead
+from budgetbert.layers.norms import LayerNormalization, RMSNormalization
 
 __all__ = [
     "Dense",

@@ -3,6 +3,7 @@
 import math
 
 import keras
+import keras_hub
 from keras import ops
 
 from budgetbert.layers import xla
@@ -73,6 +74,9 @@ class SelfAttention(keras.layers.Layer):
         dropout: float. Dropout of the attention probabilities. Defaults to `0.0`, which leaves the probabilities to
             the fused attention of JAX and torch.
         initializer_range: float. Standard deviation of the kernels' normal initialiser. Defaults to `0.02`.
+        rotary_base: float, or `None` (default) for no rotation. The wavelength, over 2 pi, towards which the slowest
+            pair of values turns: queries and keys of a position are rotated by it, so that attention knows how far
+            apart two tokens are. The width of a head must then be even. Source: Su et al. 2021, RoFormer.
 
     Call arguments:
         x: float tensor `[batch, length, width]`.
@@ -81,21 +85,36 @@ class SelfAttention(keras.layers.Layer):
 
     Returns:
         Float tensor `[batch, length, width]`.
+
+    Example:
+
+    ```python
+    layer = SelfAttention(hidden_dim=16, num_heads=2)
+    layer(np.ones((2, 5, 16), "float32"), padding_mask=np.array([[1, 1, 1, 1, 0]] * 2))  # [2, 5, 16]
+    ```
     """
 
-    def __init__(self, hidden_dim, num_heads, use_bias=True, dropout=0.0, initializer_range=0.02, **kwargs):
+    def __init__(
+        self, hidden_dim, num_heads, use_bias=True, dropout=0.0, initializer_range=0.02, rotary_base=None, **kwargs
+    ):
         super().__init__(**kwargs)
         if hidden_dim % num_heads:
             raise ValueError(f"The width {hidden_dim} is not a multiple of num_heads={num_heads}.")
+        if rotary_base is not None and hidden_dim // num_heads % 2:
+            raise ValueError(f"Rotary positions need heads of an even width. Received: {hidden_dim // num_heads}")
         self.hidden_dim = hidden_dim
         self.num_heads = num_heads
         self.use_bias = use_bias
         self.dropout = dropout
         self.initializer_range = initializer_range
+        self.rotary_base = rotary_base
         policy = self.dtype_policy
         self.qkv = Dense(3 * hidden_dim, initializer_range, use_bias=use_bias, dtype=policy, name="qkv")
         self.output_projection = Dense(hidden_dim, initializer_range, use_bias=use_bias, dtype=policy, name="output")
         self.dropout_layer = Dropout(dropout, dtype=policy, name="dropout")
+        self.rotary_embedding = None
+        if rotary_base is not None:
+            self.rotary_embedding = keras_hub.layers.RotaryEmbedding(rotary_base, dtype=policy, name="rotary_embedding")
 
     def build(self, input_shape):
         self.qkv.build(input_shape)
@@ -105,6 +124,8 @@ class SelfAttention(keras.layers.Layer):
     def call(self, x, padding_mask=None, training=None):
         batch, length = ops.shape(x)[:2]
         x = ops.reshape(self.qkv(x), (batch, length, 3, self.num_heads, self.hidden_dim // self.num_heads))
+        if self.rotary_embedding is not None:
+            x = ops.concatenate([self.rotary_embedding(x[:, :, :2]), x[:, :, 2:]], axis=2)
         mask = None if padding_mask is None else ops.cast(padding_mask, "bool")[:, None, None, :]
         if keras.backend.backend() == "tensorflow" or (training and self.dropout):
             x = self._attend(x, mask, training)
@@ -117,7 +138,7 @@ class SelfAttention(keras.layers.Layer):
 
         There it consists of einsums, which transpose by themselves, and of a float32 softmax, differentiated operation
         by operation. One transpose of all three, a softmax that has float32 inside alone, and a closed gradient save
-        43 of the 871 ms of a step of `mini_crammed` (64 rows of 128, bfloat16, 2 cores; tools/benchmark_levers.py).
+        43 of the 871 ms of a step of `mini_crammed` (64 rows of 128, bfloat16, 2 cores; docs/LOG.md, 2026-11-28).
         """
         kept = None
         if training and self.dropout:
@@ -139,4 +160,5 @@ class SelfAttention(keras.layers.Layer):
             "use_bias": self.use_bias,
             "dropout": self.dropout,
             "initializer_range": self.initializer_range,
+            "rotary_base": self.rotary_base,
         }

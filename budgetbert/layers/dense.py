@@ -30,6 +30,13 @@ class Dense(keras.layers.Dense):
 
     Returns:
         Float tensor `[..., units]`.
+
+    Example:
+
+    ```python
+    layer = Dense(8)
+    layer(np.ones((2, 4), "float32"))  # [2, 8]
+    ```
     """
 
     def __init__(self, units, initializer_range=0.02, **kwargs):

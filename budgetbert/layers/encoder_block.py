@@ -5,7 +5,7 @@ import keras
 from budgetbert.layers.attention import SelfAttention
 from budgetbert.layers.dropout import Dropout
 from budgetbert.layers.feed_forward import FeedForward
-from budgetbert.layers.normalization import make_norm
+from budgetbert.layers.norms import make_norm
 
 
 @keras.saving.register_keras_serializable(package="budgetbert")
@@ -33,6 +33,7 @@ class EncoderBlock(keras.layers.Layer):
         dropout: float. Dropout after attention and after feed-forward. Defaults to `0.0`.
         attention_dropout: float. Dropout of the attention probabilities. Defaults to `0.0`.
         initializer_range: float. Defaults to `0.02`.
+        rotary_base: float, or `None` (default) for no rotation of queries and keys (see `SelfAttention`).
 
     Call arguments:
         x: float tensor `[batch, length, width]`.
@@ -40,6 +41,13 @@ class EncoderBlock(keras.layers.Layer):
 
     Returns:
         Float tensor `[batch, length, width]`.
+
+    Example:
+
+    ```python
+    block = EncoderBlock(hidden_dim=16, num_heads=2, intermediate_dim=64, norm_placement="pre")
+    block(np.ones((2, 5, 16), "float32"))  # [2, 5, 16]
+    ```
     """
 
     def __init__(
@@ -56,6 +64,7 @@ class EncoderBlock(keras.layers.Layer):
         dropout=0.0,
         attention_dropout=0.0,
         initializer_range=0.02,
+        rotary_base=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -73,18 +82,26 @@ class EncoderBlock(keras.layers.Layer):
         self.dropout = dropout
         self.attention_dropout = attention_dropout
         self.initializer_range = initializer_range
+        self.rotary_base = rotary_base
         policy = self.dtype_policy
         self.attention = SelfAttention(
-            hidden_dim, num_heads, use_bias, attention_dropout, initializer_range, dtype=policy, name="attention"
+            hidden_dim,
+            num_heads,
+            use_bias=use_bias,
+            dropout=attention_dropout,
+            initializer_range=initializer_range,
+            rotary_base=rotary_base,
+            dtype=policy,
+            name="attention",
         )
         self.attention_norm = make_norm(norm, norm_epsilon, policy, "attention_norm")
         self.feed_forward = FeedForward(
             hidden_dim,
             intermediate_dim,
-            activation,
-            gated,
-            use_bias,
-            initializer_range,
+            activation=activation,
+            gated=gated,
+            use_bias=use_bias,
+            initializer_range=initializer_range,
             dtype=policy,
             name="feed_forward",
         )
@@ -129,4 +146,5 @@ class EncoderBlock(keras.layers.Layer):
             "dropout": self.dropout,
             "attention_dropout": self.attention_dropout,
             "initializer_range": self.initializer_range,
+            "rotary_base": self.rotary_base,
         }

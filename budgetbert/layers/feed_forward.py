@@ -75,6 +75,13 @@ class FeedForward(keras.layers.Layer):
     Returns:
         Float tensor `[..., width]`.
 
+    Example:
+
+    ```python
+    layer = FeedForward(hidden_dim=16, intermediate_dim=64, gated=True)
+    layer(np.ones((2, 5, 16), "float32"))  # [2, 5, 16]
+    ```
+
     Source: Shazeer 2020 (GEGLU); Geiping & Goldstein 2022, section 4.2.
     """
 

@@ -1,14 +1,16 @@
-"""The models, as KerasHub knows them."""
+"""The models, as KerasHub knows them.
 
+Importing this package registers every class that a `.keras` file of ours can name, the optimizers' included.
+"""
+
+import budgetbert.optimizers  # noqa: F401 (a compiled model's file names its optimizer)
 from budgetbert.models.bert_budget import BertBudget
 from budgetbert.models.masked_lm import BertBudgetMaskedLM
 from budgetbert.models.preprocessors import BertBudgetMaskedLMPreprocessor, BertBudgetTextClassifierPreprocessor
-from budgetbert.models.presets import PRESETS
 from budgetbert.models.text_classifier import BertBudgetTextClassifier
 from budgetbert.models.tokenizer import BertBudgetTokenizer
 
 __all__ = [
-    "PRESETS",
     "BertBudget",
     "BertBudgetMaskedLM",
     "BertBudgetMaskedLMPreprocessor",

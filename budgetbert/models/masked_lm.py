@@ -5,11 +5,26 @@ import keras_hub
 import numpy as np
 from keras import ops
 
-from budgetbert.layers.masked_lm_head import MaskedLMHead
-from budgetbert.layers.next_sentence_head import NextSentenceHead
+from budgetbert.layers.heads import MaskedLMHead, NextSentenceHead
 from budgetbert.models.bert_budget import BertBudget
 from budgetbert.models.preprocessors import BertBudgetMaskedLMPreprocessor
 from budgetbert.models.task import PresetTask, check_vocabulary
+
+_DEFAULT_LOSS = keras.losses.SparseCategoricalCrossentropy
+
+
+class _MeanPerMaskedToken(keras.metrics.Mean):
+    """The mean of the losses of batches, each weighted by its masked tokens, where Keras has the number of its rows."""
+
+    _of_this_batch = None
+
+    def update_state(self, values, sample_weight=None):
+        self._of_this_batch = values
+
+    def weigh(self, tokens):
+        if self._of_this_batch is not None:  # JAX traces the metrics once without a loss.
+            super().update_state(self._of_this_batch, sample_weight=tokens)
+        self._of_this_batch = None
 
 
 @keras.saving.register_keras_serializable(package="budgetbert")
@@ -28,7 +43,20 @@ class BertBudgetMaskedLM(PresetTask, keras_hub.models.MaskedLM):
             `masked_lm`, and of float32 logits `[batch, 2]`, `next_sentence` (1: the second segment is a random one).
             `fit` on strings knows no such labels: take the `backbone` into a model without it. Defaults to `False`,
             since later work (Liu et al. 2019, section 4.2) found that the task does not help.
-        **kwargs: as `keras_hub.models.MaskedLM`.
+        **kwargs: `name`, `trainable` and `compile`, as of any KerasHub task. Anything else is a `ValueError`.
+
+    Example:
+
+    ```python
+    tokenizer = BertBudgetTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "paris", "is", "old"])
+    model = BertBudgetMaskedLM.from_preset(
+        "tiny_frontier",
+        load_weights=False,
+        vocabulary_size=64,
+        preprocessor=BertBudgetMaskedLMPreprocessor(tokenizer, sequence_length=16),
+    )
+    model.fill_mask("Paris is [MASK]", k=2)  # One list per mask, of two pairs (token, probability).
+    ```
     """
 
     backbone_cls = BertBudget
@@ -43,13 +71,13 @@ class BertBudgetMaskedLM(PresetTask, keras_hub.models.MaskedLM):
         check_vocabulary(backbone, preprocessor)
         self.head = MaskedLMHead(
             backbone.token_embedding,
-            head_transform,
-            output_bias,
-            backbone.use_bias,
-            backbone.activation,
-            backbone.norm,
-            backbone.norm_epsilon,
-            backbone.initializer_range,
+            transform=head_transform,
+            output_bias=output_bias,
+            use_bias=backbone.use_bias,
+            activation=backbone.activation,
+            norm=backbone.norm,
+            norm_epsilon=backbone.norm_epsilon,
+            initializer_range=backbone.initializer_range,
             dtype=backbone.dtype_policy,
             name="masked_lm_head",
         )
@@ -72,23 +100,56 @@ class BertBudgetMaskedLM(PresetTask, keras_hub.models.MaskedLM):
         self.output_bias = output_bias
         self.next_sentence = next_sentence
 
+    def compile(self, optimizer="auto", loss="auto", *, weighted_metrics="auto", **kwargs):
+        """As `keras_hub.models.MaskedLM.compile`; the default loss is in nats per masked token.
+
+        The loss is averaged over the masked tokens of a batch, where KerasHub's divides by its slots, empty ones too. A
+        logged loss is the mean over the masked tokens of all batches. A loss of your own is reduced as it says.
+        """
+        if loss == "auto":
+            loss = _DEFAULT_LOSS(from_logits=True, reduction="mean_with_sample_weight")
+        super().compile(optimizer=optimizer, loss=loss, weighted_metrics=weighted_metrics, **kwargs)
+        if getattr(loss, "reduction", None) == "mean_with_sample_weight" and not isinstance(self.output, dict):
+            # Keras would track what it sees assigned as one more metric.
+            object.__setattr__(self, "_loss_tracker", _MeanPerMaskedToken(name="loss"))
+
+    def compile_from_config(self, config):
+        loss = config.get("loss")
+        if "optimizer_built" in config and isinstance(loss, dict) and loss["class_name"] == _DEFAULT_LOSS.__name__:
+            # Files of before have KerasHub's default loss, which divides by the slots.
+            loss = {**loss, "config": {**loss["config"], "reduction": "mean_with_sample_weight"}}
+            config = {**config, "loss": loss}
+        super().compile_from_config(config)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        if isinstance(self._loss_tracker, _MeanPerMaskedToken):
+            self._loss_tracker.weigh(ops.size(y) if sample_weight is None else ops.sum(sample_weight))
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
     def fill_mask(self, strings, k=5):
         """The most probable tokens for each [MASK] in `strings`.
 
         Args:
-            strings: list of strings, each with at least one [MASK]. A text without one, or that with [CLS] and [SEP]
-                is longer than the preprocessor's `sequence_length`, is a `ValueError`.
+            strings: list of strings, each with at least one [MASK], or one string. A text without one, or that with
+                [CLS] and [SEP] is longer than the preprocessor's `sequence_length`, is a `ValueError`.
             k: int. Tokens per mask. Defaults to `5`.
 
         Returns:
             A list per string of a list per mask, in their order, of k pairs (token, probability), the most probable
-            first. Probabilities are over the tokenizer's vocabulary.
+            first. Probabilities are over the tokenizer's vocabulary. For one string that is not in a list, its list per
+            mask.
         """
+        if isinstance(strings, str):
+            return self.fill_mask([strings], k)[0]
+        if k < 1:
+            raise ValueError(f"`k` must be 1 or more tokens per mask. Received: k={k}")
         if self.preprocessor is None:
             raise ValueError("fill_mask() needs a tokenizer: this model has preprocessor=None.")
         tokenizer, length = self.preprocessor.tokenizer, self.preprocessor.sequence_length
         rows, positions = [], []
         for string in strings:
+            if not isinstance(string, str):
+                raise ValueError(f"fill_mask() reads strings. Received: {string!r}")
             tokens = [int(token) for token in tokenizer(string)]
             row = np.array([tokenizer.cls_token_id, *tokens, tokenizer.sep_token_id])
             masked = np.flatnonzero(row == tokenizer.mask_token_id)

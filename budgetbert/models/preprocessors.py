@@ -1,14 +1,32 @@
 """From strings to model inputs, in KerasHub's terms."""
 
+import threading
+
 import keras
 import keras_hub
 
 from budgetbert.models.bert_budget import BertBudget
 from budgetbert.models.tokenizer import BertBudgetTokenizer
 
+# KerasHub's preprocessors say that they are built before they have their packer, and grain's threads call them at once.
+_BUILDING = threading.RLock()
+
+
+class _BuiltOnce:
+    """Lets no thread call a preprocessor that another one is building."""
+
+    def build(self, input_shape):
+        with _BUILDING:
+            if self.packer is None:
+                super().build(input_shape)
+
+    def call(self, x, y=None, sample_weight=None):
+        self.build(None)
+        return super().call(x, y, sample_weight)
+
 
 @keras.saving.register_keras_serializable(package="budgetbert")
-class BertBudgetMaskedLMPreprocessor(keras_hub.models.MaskedLMPreprocessor):
+class BertBudgetMaskedLMPreprocessor(_BuiltOnce, keras_hub.models.MaskedLMPreprocessor):
     """Tokenizes, packs to `[CLS] text [SEP]` (`[CLS] a [SEP] b [SEP]` for a tuple) and masks at random.
 
     It masks each time it is called, in `predict` too: to fill masks use `BertBudgetMaskedLM.fill_mask`. A random
@@ -25,6 +43,14 @@ class BertBudgetMaskedLMPreprocessor(keras_hub.models.MaskedLMPreprocessor):
         `(x, y, sample_weight)`: `x` a dictionary of `token_ids`, `padding_mask` and `segment_ids`
         `[batch, sequence_length]` and `mask_positions` `[batch, mask_selection_length]`; `y` the ids that were there
         and `sample_weight` 0 at empty slots, both `[batch, mask_selection_length]`.
+
+    Example:
+
+    ```python
+    tokenizer = BertBudgetTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "paris", "is", "old"])
+    preprocessor = BertBudgetMaskedLMPreprocessor(tokenizer, sequence_length=8, mask_selection_length=1)
+    x, y, sample_weight = preprocessor(["Paris is old"])
+    ```
     """
 
     backbone_cls = BertBudget
@@ -41,7 +67,7 @@ class BertBudgetMaskedLMPreprocessor(keras_hub.models.MaskedLMPreprocessor):
 
 
 @keras.saving.register_keras_serializable(package="budgetbert")
-class BertBudgetTextClassifierPreprocessor(keras_hub.models.TextClassifierPreprocessor):
+class BertBudgetTextClassifierPreprocessor(_BuiltOnce, keras_hub.models.TextClassifierPreprocessor):
     """Tokenizes and packs to `[CLS] text [SEP]`, or `[CLS] a [SEP] b [SEP]` for a tuple of two texts.
 
     Args:
@@ -52,6 +78,14 @@ class BertBudgetTextClassifierPreprocessor(keras_hub.models.TextClassifierPrepro
     Returns:
         `x`, `(x, y)` or `(x, y, sample_weight)`: `x` a dictionary of `token_ids`, `padding_mask` and `segment_ids`
         `[batch, sequence_length]`.
+
+    Example:
+
+    ```python
+    tokenizer = BertBudgetTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "paris", "is", "old"])
+    preprocessor = BertBudgetTextClassifierPreprocessor(tokenizer, sequence_length=8)
+    x = preprocessor((["Paris is old"], ["Is Paris old"]))
+    ```
     """
 
     backbone_cls = BertBudget

@@ -1,21 +1,35 @@
 """The encoder with a classification or regression head."""
 
+import contextlib
+
 import keras
 import keras_hub
 
+from budgetbert.finetuning_rule import WARMUP, finetuning_settings, learning_rate_of
 from budgetbert.layers.dense import Dense
 from budgetbert.layers.dropout import Dropout
 from budgetbert.models.bert_budget import BertBudget
+from budgetbert.models.labelled_examples import (
+    batches_of,
+    check_texts,
+    classes_of,
+    count_batches,
+    split_off,
+    to_arrays,
+)
 from budgetbert.models.preprocessors import BertBudgetTextClassifierPreprocessor
 from budgetbert.models.task import PresetTask, check_vocabulary
+from budgetbert.optimizers.finetuning_adam import FinetuningAdam
+
+_RATE_CALLBACKS = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
 
 
 @keras.saving.register_keras_serializable(package="budgetbert")
 class BertBudgetTextClassifier(PresetTask, keras_hub.models.TextClassifier):
     """`BertBudget`, its first token through a tanh pooler, dropout, and one logit per class.
 
-    The inputs are the encoder's; the output is float32 logits `[batch, num_classes]`. With a preprocessor, `fit` and
-    `predict` take strings: one list of texts, or a tuple of two such lists (`pair=True`).
+    The inputs are the encoder's; the output is float32 logits `[batch, num_classes]`, or `activation` of them. With a
+    preprocessor, `fit` and `predict` take strings: one list of texts, or a tuple of two such lists (`pair=True`).
 
     Args:
         backbone: `BertBudget`.
@@ -24,9 +38,28 @@ class BertBudgetTextClassifier(PresetTask, keras_hub.models.TextClassifier):
         pooler_dim: int, width of the pooler, or `None` (default) for the encoder's. Crammed-BERT has 1,024.
         dropout: float. Dropout before the logits. Defaults to `0.1`.
         label_names: list of `num_classes` strings, or `None` (default). Saved with the model.
+        activation: name of a Keras activation or a function, of the logits: `"softmax"` makes the output probabilities.
+            `None` (default) leaves the logits.
         pair: bool. The model reads two texts. Defaults to `False`. Saved with the model; strings of the other kind are
             a `ValueError`.
-        **kwargs: as `keras_hub.models.TextClassifier`.
+        **kwargs: `name`, `trainable` and `compile`, as of any KerasHub task. Anything else is a `ValueError`.
+
+    Example:
+
+    ```python
+    tokenizer = BertBudgetTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad"])
+    classifier = BertBudgetTextClassifier.from_preset(
+        "tiny_frontier",
+        load_weights=False,
+        vocabulary_size=64,
+        num_classes=2,
+        label_names=["negative", "positive"],
+        preprocessor=BertBudgetTextClassifierPreprocessor(tokenizer, sequence_length=16),
+    )
+    classifier.compile()
+    classifier.fit(["good", "bad"] * 8, ["positive", "negative"] * 8, epochs=1, verbose=0)
+    classifier.predict(["good"], verbose=0)  # [1, 2], the logits of the two classes
+    ```
     """
 
     backbone_cls = BertBudget
@@ -42,10 +75,15 @@ class BertBudgetTextClassifier(PresetTask, keras_hub.models.TextClassifier):
         dropout=0.1,
         label_names=None,
         pair=False,
+        activation=None,
         **kwargs,
     ):
-        if label_names is not None and len(label_names) != num_classes:
-            raise ValueError(f"There are {len(label_names)} label_names for num_classes={num_classes}.")
+        if label_names is not None and (isinstance(label_names, str) or len(label_names) != num_classes):
+            counted = "is one string" if isinstance(label_names, str) else f"are {len(label_names)} label_names"
+            raise ValueError(
+                f"There {counted} for num_classes={num_classes}: give label_names as a list of {num_classes} strings, "
+                "or label_names=None."
+            )
         policy, initializer_range = backbone.dtype_policy, backbone.initializer_range
         self.backbone = backbone
         self.preprocessor = preprocessor
@@ -54,12 +92,18 @@ class BertBudgetTextClassifier(PresetTask, keras_hub.models.TextClassifier):
             pooler_dim or backbone.hidden_dim, initializer_range, activation="tanh", dtype=policy, name="pooler"
         )
         self.dropout_layer = Dropout(dropout, dtype=policy, name="classifier_dropout")
-        self.logits = Dense(num_classes, initializer_range, dtype="float32", name="logits")
-        self.num_classes = num_classes  # super().__init__() compiles, which asks for it
+        quantized = isinstance(policy, keras.dtype_policies.DTypePolicyMap) and "logits" in policy
+        logits_policy = policy if quantized else "float32"
+        self.logits = Dense(num_classes, initializer_range, dtype=logits_policy, name="logits")
+        self.num_classes = num_classes  # super().__init__() compiles, which asks for it and for the activation
+        self.activation = keras.activations.get(activation)
 
         inputs = backbone.input
         first_token = backbone(inputs)[:, 0, :]
-        super().__init__(inputs=inputs, outputs=self.logits(self.dropout_layer(self.pooler(first_token))), **kwargs)
+        outputs = self.logits(self.dropout_layer(self.pooler(first_token)))
+        if self.activation is not keras.activations.linear:
+            outputs = keras.layers.Activation(self.activation, dtype="float32", name="activation")(outputs)
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
 
         self.pooler_dim = pooler_dim
         self.dropout = dropout
@@ -67,20 +111,141 @@ class BertBudgetTextClassifier(PresetTask, keras_hub.models.TextClassifier):
         self.pair = pair
 
     def compile(self, optimizer="auto", loss="auto", *, metrics="auto", **kwargs):
-        """As `keras_hub.models.TextClassifier.compile`; regression takes the mean squared error by default."""
+        """As `keras_hub.models.TextClassifier.compile`, with defaults of its own.
+
+        The default optimizer is `FinetuningAdam` with a rate that suits the width of the encoder
+        (`budgetbert.finetuning_rule.learning_rate_of`), and leaves the rest to `fit`. Regression takes the mean squared
+        error by default.
+        """
+        if optimizer == "auto":
+            optimizer = FinetuningAdam(learning_rate_of(self.backbone.hidden_dim))
         if self.num_classes == 1:
             loss = keras.losses.MeanSquaredError() if loss == "auto" else loss
             metrics = [keras.metrics.MeanAbsoluteError()] if metrics == "auto" else metrics
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        sample_weight=None,
+        validation_data=None,
+        validation_split=None,
+        *,
+        epochs=None,
+        shuffle=True,
+        **kwargs,
+    ):
+        """As `keras.Model.fit`, on texts; texts and labels are shuffled every epoch.
+
+        Where `compile` was given no optimizer, what is not given here follows from the number of examples
+        (`finetuning_rule.finetuning_settings`): epochs, batch size, and a warm-up and linear decay of the rate
+        over this call, unless a callback sets the rate. A model with an optimizer of your own is trained with Keras'
+        defaults: one epoch, batches of 32, that optimizer as it is.
+
+        Args:
+            x: list, array or pandas Series of strings, or a tuple of two with `pair=True`; or a dataset of batches of
+                texts and labels, which passes through in its own order, for one epoch by default.
+            y: list, array or Series: numbers of the classes, strings of `label_names`, or numbers for regression.
+            batch_size: int.
+            sample_weight: array of float, one for each example.
+            validation_data: tuple of texts, labels and perhaps weights, or a dataset.
+            validation_split: float. The share at the end of the examples to validate with, as in Keras before any
+                shuffling: labels that stand in order need `validation_data`.
+            epochs: int.
+            shuffle: bool. Defaults to `True`.
+            **kwargs: as `keras.Model.fit`; the keys of `class_weight` may be `label_names` too.
+
+        Returns:
+            `keras.callbacks.History`.
+
+        Raises:
+            ValueError: if a label is none of the classes, before anything is trained.
+        """
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # of mixed_float16's loss scaling
+        automatic = isinstance(optimizer, FinetuningAdam)
+        if y is not None:
+            examples = self._examples(x, y, sample_weight)
+            if validation_split and validation_data is None:
+                examples, validation_data = split_off(examples, validation_split)
+            settings = finetuning_settings(self.backbone.hidden_dim, len(examples[1]), batch_size)
+            if automatic:
+                batch_size, epochs = settings.batch_size, settings.epochs if epochs is None else epochs
+            x = batches_of(examples, batch_size or 32, shuffle)
+            # They are split, batched, weighted and in their order already.
+            batch_size = sample_weight = validation_split = None
+            shuffle = False
+        if isinstance(validation_data, (tuple, list)):
+            held_out = self._examples(*keras.utils.unpack_x_y_sample_weight(tuple(validation_data)))
+            rows = kwargs.pop("validation_batch_size", None) or 32
+            validation_data = batches_of(held_out, rows, shuffle=False)
+        kwargs = {**kwargs, "epochs": 1 if epochs is None else epochs, "shuffle": shuffle}
+        if kwargs.get("class_weight"):
+            kwargs["class_weight"] = self._by_number(kwargs["class_weight"])
+        with self._schedule(optimizer, x, kwargs) if automatic else contextlib.nullcontext():
+            return super().fit(x, None, batch_size, sample_weight, validation_data, validation_split, **kwargs)
+
+    @contextlib.contextmanager
+    def _schedule(self, optimizer, dataset, options):
+        """Warm-up and decay over the steps of one `fit`, where they are known and no callback sets the rate."""
+        steps = [count for count in (count_batches(dataset), options.get("steps_per_epoch")) if count]
+        callbacks = keras.tree.flatten(getattr(options.get("callbacks"), "callbacks", options.get("callbacks")))
+        if not steps or any(isinstance(callback, _RATE_CALLBACKS) for callback in callbacks):
+            yield
+            return
+        first = int(optimizer.iterations) - min(steps) * options.get("initial_epoch", 0)
+        optimizer.start_schedule(first, min(steps) * options["epochs"], WARMUP)
+        self.train_function = None  # a compiled one has the schedule of before
+        try:
+            yield
+        finally:
+            optimizer.end_schedule()
+            self.train_function = None
+
+    def evaluate(self, x=None, y=None, batch_size=None, sample_weight=None, **kwargs):
+        """As `keras.Model.evaluate`, on texts and labels as `fit` takes them."""
+        if y is not None:
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(self._examples(x, y, sample_weight))
+        return super().evaluate(x, y, batch_size, sample_weight, **kwargs)
+
     def preprocess_samples(self, x, y=None, sample_weight=None):
+        self._check_pair(x)
+        return super().preprocess_samples(x, None if y is None else self._classes(y), sample_weight)
+
+    def _examples(self, x, y, sample_weight):
+        """Texts, classes and perhaps weights as a tuple of arrays."""
+        self._check_pair(x)
+        x, y, *weights = to_arrays(keras.utils.pack_x_y_sample_weight(x, y, sample_weight))
+        if self.preprocessor is not None:
+            check_texts(x)
+        return (x, self._classes(y), *weights)
+
+    def _check_pair(self, x):
         if self.preprocessor is not None and isinstance(x, tuple) != self.pair:
             raise ValueError(
                 "This classifier reads two texts: pass a tuple (first, second)."
                 if self.pair
                 else "This classifier reads one text, not a tuple: make it with pair=True for two."
             )
-        return super().preprocess_samples(x, y, sample_weight)
+
+    def _classes(self, labels):
+        """The numbers of the classes; what another loss than that of one class each wants is left as it is."""
+        sparse = isinstance(self.loss, keras.losses.SparseCategoricalCrossentropy)
+        ignored = getattr(self.loss, "ignore_class", None)
+        sparse = sparse or self.loss == "sparse_categorical_crossentropy"
+        return classes_of(labels, self.num_classes, self.label_names, sparse, ignored)
+
+    def _by_number(self, class_weight):
+        """The weights of classes, by number where they are by name."""
+        names = {name: number for number, name in enumerate(self.label_names or ())}
+        return {names.get(key, key): weight for key, weight in class_weight.items()}
+
+    def without_activation(self):
+        """Returns a `keras.Model` of the same layers whose output is the logits."""
+        if self.activation is keras.activations.linear:
+            return self
+        return keras.Model(self.input, self.logits.output)
 
     def get_config(self):
         return {
@@ -90,4 +255,5 @@ class BertBudgetTextClassifier(PresetTask, keras_hub.models.TextClassifier):
             "dropout": self.dropout,
             "label_names": self.label_names,
             "pair": self.pair,
+            "activation": keras.activations.serialize(self.activation),
         }

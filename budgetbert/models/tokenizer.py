@@ -1,10 +1,10 @@
-"""WordPiece behind the one normaliser of `budgetbert.normalization`."""
+"""WordPiece behind the one normaliser of `budgetbert.tokenization.normalizer`."""
 
 import keras
 import keras_hub
 
 from budgetbert.models.bert_budget import BertBudget
-from budgetbert.normalization import Normalizer
+from budgetbert.tokenization.normalizer import Normalizer
 
 SPECIAL_TOKENS = {
     "pad_token": "[PAD]",
@@ -15,8 +15,8 @@ SPECIAL_TOKENS = {
     "start_token": "[CLS]",  # KerasHub's packers ask for these two names
     "end_token": "[SEP]",
 }
-# While the text is normalised, a private-use character that no normalisation touches stands for each special token:
-# case folding would make [mask] of [MASK].
+# While the text is normalised, a private-use character stands for each special token, as case folding would make [mask]
+# of [MASK]. Those of the text itself the `Normalizer` has dropped before.
 _STAND_INS = {token: chr(0x10FFF0 + i) for i, token in enumerate(dict.fromkeys(SPECIAL_TOKENS.values()))}
 
 
@@ -46,9 +46,10 @@ class BertBudgetTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
 
     Example:
 
-    >>> tokenizer = BertBudgetTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "paris", "is", "##land"])
-    >>> tokenizer("Paris [MASK] Island")
-    [5, 4, 6, 7]
+    ```python
+    tokenizer = BertBudgetTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "paris", "is", "##land"])
+    tokenizer("Paris [MASK] Island")  # 5, 4, 6, 7
+    ```
     """
 
     backbone_cls = BertBudget
@@ -91,24 +92,31 @@ class BertBudgetTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
             strings = strings.decode("utf-8", errors="ignore")
         if not isinstance(strings, str):
             return [self._normalize(string) for string in strings]
-        for token, stand_in in self._stand_ins.items():
-            strings = strings.replace(stand_in, " ").replace(token, stand_in)
-        strings = self.normalizer(strings)
+        strings = self.normalizer(strings, self._mark)
         for token, stand_in in self._stand_ins.items():
             strings = strings.replace(stand_in, token)
         return strings
+
+    def _mark(self, text):
+        for token, stand_in in self._stand_ins.items():
+            text = text.replace(token, stand_in)
+        return text
 
     def _normalize_in_graph(self, strings):
         import tensorflow as tf
 
         if not isinstance(strings, tf.RaggedTensor):
             strings = tf.convert_to_tensor(strings)
-        replace = tf.strings.regex_replace
+        strings = self.normalizer.in_graph(strings, self._mark_in_graph)
         for token, stand_in in self._stand_ins.items():
-            strings = replace(replace(strings, stand_in, " "), rf"\[{token[1:-1]}\]", stand_in)
-        strings = self.normalizer.in_graph(strings)
+            strings = tf.strings.regex_replace(strings, stand_in, token)
+        return strings
+
+    def _mark_in_graph(self, strings):
+        import tensorflow as tf
+
         for token, stand_in in self._stand_ins.items():
-            strings = replace(strings, stand_in, token)
+            strings = tf.strings.regex_replace(strings, rf"\[{token[1:-1]}\]", stand_in)
         return strings
 
     def get_config(self):

@@ -1,15 +1,14 @@
 """LAMB as published."""
 
-import math
-
 import keras
 from keras import ops
 
+from budgetbert.optimizers.base import BaseOptimizer, dense, float32, names
 from budgetbert.optimizers.parameter_groups import NOT_DECAYED, count_parts, last_component
 
 
 @keras.saving.register_keras_serializable(package="budgetbert")
-class Lamb(keras.optimizers.Optimizer):
+class Lamb(BaseOptimizer):
     """Adam's direction plus weight decay, scaled for every matrix to the norm of its weights.
 
         u = m / (sqrt(v) + epsilon) + weight_decay * x
@@ -21,7 +20,7 @@ class Lamb(keras.optimizers.Optimizer):
 
     The paper's code leaves biases and norms out of decay and adaptation. NVIDIA's PyTorch code does so too, NVLAMB
     and its TensorFlow code adapt every variable: `exclude_from_layer_adaptation=()`. Both clip the whole gradient to a
-    norm of 1 first: `global_clipnorm=1.0`, or `clip_norm` of `budgetbert.training.update.make_update`, which clips
+    norm of 1 first: `global_clipnorm=1.0`, or `clip_norm` of `budgetbert.training.step.base.make_step`, which clips
     after accumulation.
 
     Args:
@@ -41,6 +40,13 @@ class Lamb(keras.optimizers.Optimizer):
     Raises:
         ValueError: if an exclusion is a string and no sequence, or `phi_bounds` are not 0 <= low < high.
 
+    Example:
+
+    ```python
+    model = BertBudgetMaskedLM.from_preset("tiny_bert", load_weights=False, vocabulary_size=64)
+    model.compile(optimizer=Lamb(7e-3, weight_decay=0.01))
+    ```
+
     Source: You et al. 2020 (arXiv 1904.00962v5), algorithm 2; the exclusions as in its published code.
     """
 
@@ -57,14 +63,13 @@ class Lamb(keras.optimizers.Optimizer):
         phi_bounds=None,
         **kwargs,
     ):
-        super().__init__(learning_rate, weight_decay=weight_decay, **kwargs)
+        super().__init__(learning_rate, weight_decay, exclude_from_weight_decay, **kwargs)
         if phi_bounds is not None and not (len(phi_bounds) == 2 and 0 <= phi_bounds[0] < phi_bounds[1]):
             raise ValueError(f"`phi_bounds` must be (low, high), 0 <= low < high. Received: phi_bounds={phi_bounds!r}")
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
-        self.not_decayed = _names("exclude_from_weight_decay", exclude_from_weight_decay)
-        self.not_adapted = _names("exclude_from_layer_adaptation", exclude_from_layer_adaptation)
+        self.not_adapted = names("exclude_from_layer_adaptation", exclude_from_layer_adaptation)
         self.bias_correction = bias_correction
         self.phi_bounds = phi_bounds and tuple(phi_bounds)
 
@@ -74,42 +79,29 @@ class Lamb(keras.optimizers.Optimizer):
         super().build(variables)
         self._momentums, self._velocities = self.add_optimizer_variables(variables, ["momentum", "velocity"])
 
-    def is_decayed(self, variable):
-        """Returns whether weight decay applies to a `keras.Variable`."""
-        return last_component(variable) not in self.not_decayed
-
     def is_adapted(self, variable):
         """Returns whether the step of a `keras.Variable` is scaled to the norm of its weights."""
         excluded = self.not_decayed if self.not_adapted is None else self.not_adapted
         return last_component(variable) not in excluded
 
-    def exclude_from_weight_decay(self, var_list=None, var_names=None):
-        raise ValueError("Lamb takes its exclusions when it is made, so that they are saved with it.")
-
-    def _apply_weight_decay(self, variables):
-        """Keras would decay here, outside the ratio."""
-
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
         keras_variable = self._trainable_variables[index]  # on TensorFlow `variable` is a tf.Variable, without path
-        weights = _float32(variable)
-        if hasattr(gradient, "dense_shape"):  # TensorFlow's gradient of a gathered table, which may repeat a row
-            gradient = ops.add(ops.zeros(weights.shape, gradient.dtype), gradient)
-        gradient = _float32(gradient)
-        momentum = self.beta_1 * _float32(self._momentums[index]) + (1 - self.beta_1) * gradient
-        velocity = self.beta_2 * _float32(self._velocities[index]) + (1 - self.beta_2) * ops.square(gradient)
-        self.assign(self._momentums[index], momentum)
-        self.assign(self._velocities[index], velocity)
-        if self.bias_correction:
-            step = _float32(self.iterations) + 1.0
-            momentum = momentum / _one_minus_power(self.beta_1, step)
-            velocity = velocity / _one_minus_power(self.beta_2, step)
-        update = momentum / (ops.sqrt(velocity) + self.epsilon)
+        weights = float32(variable)
+        update = self.adam_direction(
+            dense(gradient, weights.shape),
+            self._momentums[index],
+            self._velocities[index],
+            self.beta_1,
+            self.beta_2,
+            self.epsilon,
+            self.bias_correction,
+        )
         if self.weight_decay and self.is_decayed(keras_variable):
             update = update + self.weight_decay * weights
         if self.is_adapted(keras_variable):
             update = update * self._ratio(weights, update, count_parts(keras_variable))
-        self.assign_sub(variable, ops.cast(_float32(learning_rate) * update, variable.dtype))
+        self.assign_sub(variable, ops.cast(float32(learning_rate) * update, variable.dtype))
 
     def _ratio(self, weights, update, parts):
         """phi(||weights||) / ||update||: a scalar, or for several parts a vector as long as the last axis."""
@@ -126,26 +118,10 @@ class Lamb(keras.optimizers.Optimizer):
             "beta_1": self.beta_1,
             "beta_2": self.beta_2,
             "epsilon": self.epsilon,
-            "exclude_from_weight_decay": list(self.not_decayed),
             "exclude_from_layer_adaptation": None if self.not_adapted is None else list(self.not_adapted),
             "bias_correction": self.bias_correction,
             "phi_bounds": self.phi_bounds and list(self.phi_bounds),
         }
-
-
-def _names(argument, value):
-    if isinstance(value, str):
-        raise ValueError(f"`{argument}` must be a sequence of names. Received: {argument}={value!r}")
-    return None if value is None else tuple(value)
-
-
-def _float32(value):
-    return ops.cast(ops.convert_to_tensor(value), "float32")
-
-
-def _one_minus_power(beta, step):
-    """1 - beta^step; written out, float32 leaves four digits of 1 - 0.999."""
-    return -ops.expm1(step * math.log(beta)) if beta else 1.0
 
 
 def _norms(values, parts):

@@ -1,38 +1,71 @@
-"""From flags to a trained masked-LM: everything that the pretraining recipes have in common."""
+"""From what was asked to a trained masked-LM: one pretraining run, told in its order."""
 
+import contextlib
+import functools
+import itertools
 import os
+import shutil
 import sys
+import time
 
 from rich.console import Console
 
-from budgetbert import schedules
-from budgetbert.batches import predictions_per_row
-from budgetbert.budget import Budget
-from budgetbert.corpus.prepare import check_sources
-from budgetbert.models.presets import PRESETS
-from budgetbert.training import checks, corpora, devices
-from budgetbert.training import plan as planning
-from budgetbert.training.display import print_result
-from budgetbert.training.followers import FollowedRun
-from budgetbert.training.guards import Signals
-from budgetbert.training.job import Job
-from budgetbert.training.loggers import parse_loggers
-from budgetbert.training.phase_job import flops_per_token
+from budgetbert.budget import BudgetClock, PhaseClock, Progress
+from budgetbert.corpus.prepare import check_sources, is_prepared
+from budgetbert.corpus.store import write_vocabulary
+from budgetbert.errors import TrainingError
+from budgetbert.files import replacing
+from budgetbert.models.loading import load_result
+from budgetbert.processes import check_alike
+from budgetbert.training.flags import CIRCUMSTANCE, DECISIVE
+from budgetbert.training.loop.feed import Feed
+from budgetbert.training.loop.guards import Diverged, LossGuard, Signals
+from budgetbert.training.loop.hooks import LOG_EVERY, Log, Marks, Save, Validate, keep_back
+from budgetbert.training.loop.loop import Loop, train_phase
+from budgetbert.training.loop.state import TrainState, report_corrupt, resume, roll_back
+from budgetbert.training.loop.validation import Samples, Validation
+from budgetbert.training.plan import corpora
+from budgetbert.training.plan.decide import decide, refuse_before_preparing
+from budgetbert.training.plan.device import choose_precision
+from budgetbert.training.plan.model import build_model
+from budgetbert.training.plan.phase import RunPhase
+from budgetbert.training.recipe import VALIDATION_MASKS, deviations, split_budget
 from budgetbert.training.recipe import Phase as Phase
 from budgetbert.training.recipe import Recipe as Recipe
-from budgetbert.training.recipe import split_budget
-from budgetbert.training.replicas import open_replicas
-from budgetbert.training.report import write_report
-from budgetbert.training.run import Run
-from budgetbert.training.stages import Stops
+from budgetbert.training.run.callbacks import make_callbacks
+from budgetbert.training.run.checkpoints import Checkpoints
+from budgetbert.training.run.directory import Run, one_sentence
+from budgetbert.training.run.display import Display, print_result
+from budgetbert.training.run.report import write_report
+from budgetbert.training.step.base import make_step
+from budgetbert.training.step.devices import open_devices
+from budgetbert.training.step.objectives import OBJECTIVES
 
 
-def pretrain(recipe, options):
+def pretrain(
+    recipe,
+    options,
+    *,
+    log_every=LOG_EVERY,
+    now=time.monotonic,
+    make_step=make_step,
+    watchers=(),
+    hooks=(),
+    report=True,
+):
     """Plans, trains (or goes on with) and saves one run.
 
     Args:
         recipe: `Recipe`.
-        options: object with an attribute for each flag of the pretraining recipes.
+        options: `Options`.
+        log_every: tuple of int and float. The steps or seconds, whichever comes first, after which a line of the log
+            is written. Defaults to 20 steps or 10 seconds.
+        now: function without arguments that returns the seconds of the clock of the budget. Defaults to
+            `time.monotonic`.
+        make_step: function that returns the `Step` of the run. Defaults to that of the current backend.
+        watchers: sequence of functions of a line of the log and the spent fraction. Defaults to none.
+        hooks: sequence of functions of the `TrainState`, called after each step. Defaults to none.
+        report: bool. Whether `report.html` is drawn where the run ends. Defaults to `True`.
 
     Returns:
         `BertBudgetMaskedLM`, or `None` after `--plan_only`, where a signal or `--stop_at` stopped the run, and in all
@@ -40,80 +73,206 @@ def pretrain(recipe, options):
 
     Raises:
         InputError: on bad input, before anything is compiled.
-        TrainingError: where the loss diverged again and again, or the processes of the run could not be connected.
+        TrainingError: where the loss diverged again and again, the disk is full or the output directory can no longer
+            be written, or the processes of the run could not be connected.
     """
-    # the processes meet first: a backend may take signals for itself while they do
-    with open_replicas(options.devices) as replicas, Signals() as signals:
-        return _pretrain(recipe, options, signals, replicas)
+    with contextlib.ExitStack() as stack:
+        # The processes meet first: a backend may take signals for itself while they do.
+        devices = stack.enter_context(open_devices(options.devices))
+        signals, processes = stack.enter_context(Signals()), devices.processes
+        stack.enter_context(one_sentence(options.output_dir))
+        # Where nobody looks, in a file or the output of a job, paths are not to be torn in two.
+        width = None if sys.stdout.isatty() else 160
+        console = Console(soft_wrap=True, width=width, quiet=not processes.first)
 
+        # 1. What was asked for: all that decides the result, alike in all processes.
+        published, recipe = recipe, recipe.with_optimizer(options.optimizer)
+        shares = split_budget(options.budget, recipe)
+        if options.precision != "auto":
+            choose_precision(options.precision)  # This device may not be able to compute in it.
+        budget = f"{options.budget.amount:.12g} {options.budget.unit}"
+        decisive = {"recipe": recipe.name, "preset": options.preset, "budget": budget}
+        decisive = {**decisive, **options.written(DECISIVE), **recipe.numbers}
+        has_rows = {"a prepared --corpus:": is_prepared(options.corpus.split(",")[0])}
+        check_alike(processes, {**options.same_in_all_processes, **decisive, **has_rows})
 
-def _pretrain(recipe, options, signals, replicas):
-    processes = replicas.processes
-    # where nobody looks, in a file or a job's output, paths are not to be torn in two
-    width = None if sys.stdout.isatty() else 160
-    console = Console(soft_wrap=True, width=width, quiet=not processes.first)
-    budget = Budget.parse(options.budget)
-    split_budget(budget, recipe)
-    checkpoint_every = checks.parse_cadence(options.checkpoint_every)
-    preset = checks.resolve_preset(options.preset, recipe.family)
-    checks.check_batch_sizes(options.batch_size, options.micro_batch_size)
-    schedules.parse_mask_rate(options.mask_rate)
-    stops = Stops(options.stop_at, checks.parse_early_stop(options.early_stop), checks.parse_marks(options.marks))
-    parse_loggers(options.loggers)
-    if options.precision != "auto":
-        devices.choose_precision(options.precision)  # which this device may not have
-    decisive = {
-        "recipe": recipe.name,
-        "preset": preset,
-        "budget": f"{budget.amount:.12g} {budget.unit}",
-        **{name: getattr(options, name) for name in _DECISIVE_FLAGS},
-        **recipe.numbers,
-    }
-    circumstances = {"command": sys.argv, **{name: getattr(options, name) for name in _FREE_FLAGS}}
-    processes.wait_for_first()
-    run = (Run if processes.first else FollowedRun)(options.output_dir)
-    run.check(decisive)
-    if run.final:
-        if prepared := corpora.open_prepared(options.corpus, recipe.phases):  # it need not be there any more
-            run.check(corpora.identity(prepared))
-        console.print(f"{run.directory} holds this run, finished:")
-        if not os.path.exists(run.path("report.html")):  # killed after the last line of the log
-            write_report(run.directory)
-        print_result(run.final, run, budget, console)
-        return checks.load_result(run.path("model.keras"))
+        # 2. The directory: another run is refused, a finished one gives its result again.
+        processes.wait_for_first()
+        run = Run(options.output_dir, writes=processes.first)
+        stack.callback(run.release)
+        run.check(decisive)
+        if run.final:
+            return _show_finished(run, recipe, options, console, report)
 
-    refusable = not (run.started or options.batch_size or budget.unit == "steps" or options.demo or options.plan_only)
-    device = None
-    prepared = corpora.open_prepared(options.corpus, recipe.phases)
-    if prepared is None:
-        check_sources(options.corpus)
-        if refusable:  # at the full rate of the matrix products, before any text is prepared
-            device = devices.Device.measure(options.precision)
-            lowest = min(rate for _, rate in schedules.parse_mask_rate(options.mask_rate).points)
-            vocabulary_size = PRESETS[preset]["backbone"]["vocabulary_size"]
-            length = recipe.phases[0].sequence_length
-            per_token = flops_per_token(preset, vocabulary_size, length, predictions_per_row(lowest, length))
-            rate = replicas.count * device.matmul_rate
-            planning.refuse_hopeless(budget, preset, options.corpus, per_token, length, rate / per_token)
-        prepared = corpora.prepare(options.corpus, run.path("corpus"), recipe)
-    for corpus in prepared:
-        checks.check_rows_fit(corpus, PRESETS[preset]["backbone"]["max_sequence_length"], preset)
-        checks.check_labels(corpus, recipe.objective)
-    run.start({**decisive, **corpora.identity(prepared)}, circumstances)
-    processes.first_is_through()
-    try:
-        for difference in checks.deviations(recipe, options, budget, preset, prepared):
+        # 3. The corpus of each phase, prepared first where it is raw text.
+        refusable = not (run.started or options.batch_size or options.budget.unit == "steps" or options.demo)
+        prepared = corpora.open_prepared(options.corpus, recipe.phases)
+        device = None
+        if prepared is None:
+            check_sources(options.corpus)
+            if refusable and not options.plan_only:
+                device = refuse_before_preparing(recipe, options, devices)
+            run.make_directory()
+            prepared = corpora.prepare(options.corpus, run.path("corpus"), recipe)
+        corpora.check_rows(prepared, recipe, options.preset)
+        identity = corpora.identity(prepared)
+        run.start({**decisive, **identity}, {"command": sys.argv, **options.written(CIRCUMSTANCE)})
+        processes.release_others()
+        # The corpus may lie elsewhere on each machine, but must be the same.
+        names = ", ".join(f"{name} {value}" for name, value in identity.items())
+        check_alike(processes, {"--corpus": identity}, {"--corpus": f"{options.corpus} ({names})"})
+        share = processes.rank, processes.count
+        phases = [
+            RunPhase(recipe, phase, options, budget, corpus, share)
+            for phase, budget, corpus in zip(recipe.phases, shares, prepared, strict=True)
+        ]
+        if options.demo and recipe.name != "frontier":
+            console.print("of the recipes, frontier learns fastest in minutes: python recipes/frontier.py --demo")
+        for difference in deviations(published, options, phases[0].config["vocabulary_size"], prepared):
             console.print(f"differs from the published recipe: {difference}")
-        job = Job(recipe, options, budget, preset, prepared, run, console, refusable, replicas)
-        plan, speeds = job.plan(device)
-        return None if options.plan_only else job.train(plan, speeds, checkpoint_every, stops, signals)
-    finally:
-        run.release()
+
+        # 4. The model and its compiled functions, and the plan: what the budget buys on this device.
+        def build(precision):
+            model, optimizer = build_model(recipe, phases[-1], precision, options.seed, devices.scope())
+            objective = OBJECTIVES[recipe.objective](dropout=recipe.dropout)
+            return make_step(model, optimizer, objective, recipe.clip_norm, devices)
+
+        plan, step, calibrated = decide(run, phases, devices, build, device, refusable, console)
+        if options.plan_only:
+            return None
+
+        # 5. The state: that of the newest checkpoint, or a fresh one.
+        regular, directory = options.checkpoint_every.regular, run.path("checkpoints")
+        kept = options.keep_checkpoints, regular, LossGuard.first_wrong
+        checkpoints = Checkpoints(directory, step.model, step.optimizer, *kept, processes)
+        compile_seconds = plan.compile_seconds if calibrated else 0.0
+        fresh = TrainState(Progress(phase_rows=(0,) * len(phases)), seconds={"compile": compile_seconds})
+        state = resume(fresh, step, checkpoints, run)
+        if state.progress.step:
+            console.print(f"going on after step {state.progress.step:,}")
+
+        # 6. The phases one after another, and what is done between the steps.
+        signals.defer()
+        clock = processes.clock(BudgetClock(options.budget, state.progress.seconds + compile_seconds, now))
+        clock.stop_at = options.stop_at
+        callbacks = make_callbacks(options.loggers if processes.first else (), run.directory, step.model)
+        with Display(console) as display:
+            watchers = (callbacks.watch, display, *watchers)
+            log = Log(run, clock, plan.device, watchers, processes, log_every)
+            to_come = [mark for mark in options.marks if mark > clock.fraction(state.progress)]
+            marks = Marks(log, to_come, step, checkpoints)
+            save = Save(log, checkpoints, step, options.checkpoint_every)
+            if processes.first:
+                processes.before_exit.append(functools.partial(_save_what_can_be, run, checkpoints, state))
+            callbacks.on_train_begin({"step": state.progress.step})
+            report_corrupt(state, log, checkpoints)
+            log.begin(state)
+            ended = None
+            while ended is None:
+                try:
+                    ended = _train_phases(phases, plan, step, state, signals, log, marks, save, hooks, calibrated)
+                except Diverged as trouble:
+                    if not roll_back(trouble, state, log, checkpoints, step, save):
+                        ended = "diverged"
+            if ended != "diverged":
+                save.now(state, wait=True)
+            callbacks.on_train_end()
+
+        # 7. The result, or how the same command goes on.
+        finished = ended in ("spent", "early_stop")
+        if report and processes.first and not finished:
+            write_report(run.directory)
+        if ended == "diverged":
+            raise TrainingError(
+                f"the loss diverged {state.guard.rollbacks + 1} times, last at step {state.progress.step:,} (see "
+                f"{run.path('log.jsonl')}): try a lower --learning_rate in another --output_dir."
+            )
+        if not finished:
+            console.print(
+                f"stopped by {'--' if ended == 'stop_at' else ''}{ended} after step {state.progress.step:,}, "
+                f"everything is saved in {run.directory}: the same command goes on from there."
+            )
+        elif processes.first:
+            _finish(run, state, log, checkpoints.path(state.progress.step), phases, console, report)
+            return step.model
+        return None
 
 
-_DECISIVE_FLAGS = (
-    *("batch_size", "batch_ramp", "micro_batch_size", "learning_rate", "mask_rate", "precision", "seed", "early_stop"),
-)
-_FREE_FLAGS = (
-    *("corpus", "checkpoint_every", "keep_checkpoints", "stop_at", "marks", "loggers", "price_per_hour", "devices"),
-)
+def _train_phases(phases, plan, step, state, signals, log, marks, save, hooks, calibrated):
+    """Trains the phases that are left, each on its own rows and clock, and returns why the last of them ended."""
+    processes, options, recipe = log.processes, phases[0].options, phases[0].recipe
+    bounds = [0.0, *itertools.accumulate(phase.budget.amount for phase in phases[:-1]), None]
+    for number in range(state.phase, len(phases)):
+        phase, planned = phases[number], plan.phases[number]
+        sizes = planned.batch_size, planned.micro_batch_size
+        if number != state.phase:
+            state.phase = number
+            state.guard.forget()  # Other rows and a new warm-up make other losses usual.
+            if phase.phase.resets_step:
+                step.reset_step()
+        keep_back(state, log, "call", planned.call_seconds)
+        evaluate = Validation(step, phase.validation_rows(), planned.validation_rows, planned.micro_batch_size)
+        shown = Samples(step, phase.corpus)
+        validate = Validate(log, evaluate, recipe.validate_at, signals, shown, options.early_stop, calibrated)
+        loop = Loop(
+            step=step,
+            feed=Feed(phase.training_rows, planned.micro_batch_size),
+            schedules=phase.schedules(*sizes),
+            clock=PhaseClock(log.clock, bounds[number], bounds[number + 1]),
+            state=state,
+            hooks=(log, marks, validate, save, *hooks),
+            signals=signals,
+            processes=processes,
+            per_call=planned.micro_batches_per_call,
+            compiled=calibrated,
+        )
+        ended = train_phase(loop, log, validate, save, marks)
+        if ended != "spent" or log.clock.ended(state.progress) == "spent":
+            break
+    return ended
+
+
+def _save_what_can_be(run, checkpoints, state, why):
+    """Completes the checkpoint under way and the log, where the run ends because of another process."""
+    checkpoints.finish_writing()
+    run.log({"incident": "lost_process", "step": state.progress.step, "message": why})
+
+
+def _finish(run, state, log, checkpoint, phases, console, report):
+    """Takes the model out of the last checkpoint, writes the last line of the log, and prints the result."""
+    start, corpus, options = time.monotonic(), phases[-1].corpus, phases[-1].options
+    with replacing(run.path("model.keras")) as temporary:
+        shutil.copyfile(os.path.join(checkpoint, "model.keras"), temporary)
+    # The vocabulary is that which was read at the start: nobody needs the corpus any more, and it may be gone.
+    write_vocabulary(run.path("vocabulary.txt"), corpus.vocabulary)
+    state.seconds["checkpoint"] += time.monotonic() - start
+    validations = state.validations
+    by_phase = {str(line["phase"]): line["validation_loss"] for line in validations}
+    seconds = log.clock.seconds
+    final = {
+        **validations[-1],
+        **log.position(state),
+        "first_validation_loss": validations[0]["validation_loss"],
+        "validation_unigram_entropy": corpus.validation_unigram_entropy,
+        "validation_masks": VALIDATION_MASKS,
+        **({"phase_validation_loss": by_phase} if len(phases) > 1 else {}),
+        "tokens_per_second": state.progress.tokens / seconds,
+        "final": True,
+    }
+    if options.price_per_hour:
+        final["cost"] = options.price_per_hour * seconds / 3600
+    run.log(final)
+    if report:
+        write_report(run.directory)
+    print_result(final, run, options.budget, console)
+
+
+def _show_finished(run, recipe, options, console, report):
+    """Prints the result of a finished run again, and returns its model."""
+    if prepared := corpora.open_prepared(options.corpus, recipe.phases):  # It need not be there any more.
+        run.check(corpora.identity(prepared))
+    console.print(f"{run.directory} holds this run, finished:")
+    if report and not os.path.exists(run.path("report.html")):  # It was killed after the last line of the log.
+        write_report(run.directory)
+    print_result(run.final, run, options.budget, console)
+    return load_result(run.path("model.keras"))

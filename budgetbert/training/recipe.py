@@ -5,12 +5,16 @@ import itertools
 from collections.abc import Callable
 
 from budgetbert import flops
-from budgetbert.batches import predictions_per_row
+from budgetbert.batches import PUBLISHED_SHARES, predictions_per_row
 from budgetbert.budget import Budget
-from budgetbert.command_line import InputError
-from budgetbert.models.presets import PRESETS
+from budgetbert.errors import InputError
+from budgetbert.optimizers import convert_optimizer, optimizer_name
+from budgetbert.presets import PRESETS
 
 EVERY_TENTH = tuple(i / 10 for i in range(1, 10))
+# What stands at the places to predict in validation. A recipe.json without it is of the time when validation showed a
+# token in one of five of them, as training does: its losses are lower, and say less.
+VALIDATION_MASKS = "[MASK] alone"
 _REST = ("name", "learning_rate")  # of an optimizer's config: a label, and what the schedule sets at each step
 
 
@@ -65,6 +69,8 @@ class Recipe:
         budget, learning_rate, mask_rate, batch_ramp, marks: the published values of the flags of these names; the
             learning rate is `None` where the phases say it.
         dropout: bool. Whether the architecture's dropout is active in pretraining. Defaults to `True`.
+        mask_shares: tuple of two floats. Which shares of the tokens to predict become [MASK] and a random token in
+            training. Defaults to the published (0.8, 0.1); validation shows [MASK] alone in every recipe.
         validate_at: tuple of the spent fractions, between 0 and 1, at which the run validates, besides start and end.
             Defaults to every tenth.
         objective: `"mlm"` (default) or `"mlm_nsp"`.
@@ -85,10 +91,17 @@ class Recipe:
     batch_ramp: float = 0.0
     marks: str | None = None
     dropout: bool = True
+    mask_shares: tuple = PUBLISHED_SHARES
     validate_at: tuple = EVERY_TENTH
     objective: str = "mlm"
     published_objective: str = "mlm"
     flags: dict = dataclasses.field(default_factory=dict)
+
+    def with_optimizer(self, name):
+        """Returns the recipe with the optimizer of `--optimizer`, of the same decay and betas; `None` for its own."""
+        if name is None:
+            return self
+        return dataclasses.replace(self, optimizer=lambda: convert_optimizer(self.optimizer(), name))
 
     @property
     def numbers(self):
@@ -101,6 +114,8 @@ class Recipe:
             "clip_norm": self.clip_norm,
             "dropout_in_pretraining": PRESETS[self.preset]["backbone"]["dropout"] if self.dropout else 0.0,
             "objective": self.objective,
+            "mask_shares": self.mask_shares,
+            "validation_masks": VALIDATION_MASKS,
             "validate_at": list(self.validate_at),
             "preparation": self.preparation,
             "phases": {str(i + 1): phase.numbers for i, phase in enumerate(self.phases)},
@@ -152,3 +167,48 @@ def _published(phase, recipe, unit):
     config = {**PRESETS[recipe.preset]["backbone"], **PRESETS[recipe.preset]["masked_lm"]}
     predictions = predictions_per_row(float(recipe.mask_rate), phase.sequence_length)
     return tokens * flops.training_flops_per_token(config, phase.sequence_length, predictions)
+
+
+def deviations(recipe, options, vocabulary_size, corpora):
+    """Returns what differs from the published recipe, as a list of phrases.
+
+    Args:
+        recipe: `Recipe`.
+        options: `Options`.
+        vocabulary_size: int. Of the model.
+        corpora: list of `PreparedCorpus`, one for each phase.
+    """
+    config, published_config = PRESETS[options.preset]["backbone"], PRESETS[recipe.preset]["backbone"]
+    first, optimizer = recipe.phases[0], optimizer_name(recipe.optimizer())
+    published_vocabulary = recipe.preparation.get("vocabulary_size", published_config["vocabulary_size"])
+    published_rate = recipe.learning_rate or first.rates_at(first.batch_size)[0]
+    compared = {
+        "architecture": (options.preset, recipe.preset),
+        "budget": (options.budget, Budget.parse(recipe.budget)),
+        "learning rate": (options.learning_rate or published_rate, published_rate),
+        "mask rate": (options.given["mask_rate"], recipe.mask_rate),
+        "optimizer": (options.optimizer or optimizer, optimizer),
+        "batch ramp": (options.batch_ramp, recipe.batch_ramp),
+        "objective": (recipe.objective, recipe.published_objective),
+        "vocabulary": (vocabulary_size, -(-published_vocabulary // 64) * 64),
+        "dropout": (config["dropout"], published_config["dropout"]),
+        "batch": (options.batch_size or first.batch_size, first.batch_size),
+    }
+    for number, (corpus, phase) in enumerate(zip(corpora, recipe.phases, strict=True), 1):
+        of_phase = f" of phase {number}" if len(corpora) > 1 else ""
+        compared[f"row length{of_phase}"] = (corpus.sequence_length, phase.sequence_length)
+        prepared = {**corpus.manifest.get("options", {}), "rows": corpus.rows_kind, "order": corpus.order}
+        if isinstance(prepared.get("filter"), float):  # That is how the manifest has what is written t=0.3 at --filter.
+            prepared["filter"] = f"t={prepared['filter']:g}"
+        for name, published in recipe.preparation.items():
+            if name != "vocabulary_size":
+                compared[f"{name}{of_phase}"] = (prepared.get(name) or "none", published)
+
+    def written(value):
+        return f"{value:.4g}" if isinstance(value, float) else value
+
+    return [
+        f"{name} {written(ours)}, published {written(theirs)}"
+        for name, (ours, theirs) in compared.items()
+        if ours != theirs
+    ]

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from budgetbert.batches import Masking, predictions_per_row
+from budgetbert.batches import ALL_MASKED, Masking, predictions_per_row
+
+pytestmark = pytest.mark.without_backend
 
 SPECIAL = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103}  # as in bert-base-uncased
 VOCABULARY = [f"[unused{i}]" if i < 104 else f"word{i}" for i in range(1000)]
@@ -28,6 +30,16 @@ def test_a_full_row_has_the_exact_counts(rate, predictions, masked, replaced, ke
     assert np.median(changed) == masked + replaced
     assert changed.max() == masked + replaced
     assert predictions - masked - replaced == kept
+
+
+def test_all_can_stand_behind_a_mask_and_the_same_tokens_are_chosen():
+    original = rows()
+    published = Masking(0.15, VOCABULARY, SPECIAL, seed=1)(original, first_use=0)
+    batch = Masking(0.15, VOCABULARY, SPECIAL, seed=1, shares=ALL_MASKED)(original, first_use=0)
+    at_positions = np.take_along_axis(batch["token_ids"], batch["mask_positions"], axis=1)
+    assert (at_positions == SPECIAL["[MASK]"]).all()
+    for name in ("mask_positions", "labels", "weights"):
+        assert (batch[name] == published[name]).all()
 
 
 def test_labels_are_the_tokens_that_were_there_and_nothing_else_changes():

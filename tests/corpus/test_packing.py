@@ -12,6 +12,8 @@ from budgetbert.corpus.packing import (
     token_dtype,
 )
 
+pytestmark = pytest.mark.without_backend
+
 SEPARATOR, START = 3, 2
 SPECIAL = {"[PAD]": 0, "[UNK]": 1, "[CLS]": START, "[SEP]": SEPARATOR, "[MASK]": 4}
 

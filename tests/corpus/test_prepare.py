@@ -16,11 +16,19 @@ import time
 import numpy as np
 import pytest
 
-from budgetbert.command_line import InputError
-from budgetbert.corpus import formats, job, manifest, parts, prepare, reading, store, vocabulary
-from budgetbert.corpus.cleaning import clean
+from budgetbert.corpus import manifest, prepare, staging, store
+from budgetbert.corpus.ordering import row_keys
 from budgetbert.corpus.prepare import open_or_prepare, prepare_corpus
-from budgetbert.normalization import Normalizer
+from budgetbert.corpus.sources import formats
+from budgetbert.corpus.sources.cleaning import clean
+from budgetbert.corpus.stages import parts
+from budgetbert.corpus.stages import read as reading
+from budgetbert.corpus.stages import vocabulary as vocabulary_stage
+from budgetbert.errors import InputError
+from budgetbert.tokenization import vocabulary
+from budgetbert.tokenization.normalizer import Normalizer
+
+pytestmark = pytest.mark.without_backend
 
 SMALL = {"vocabulary_size": 256, "sequence_length": 32, "workers": 1}
 
@@ -97,14 +105,14 @@ def test_rows_can_start_with_cls(tmp_path, text_file):
 
 
 def test_the_files_do_not_depend_on_the_number_of_workers(monkeypatch, tmp_path, make_documents):
-    monkeypatch.setattr(reading, "_LEAST_PART_BYTES", 2**13)  # 40 parts, of files of two formats
+    monkeypatch.setattr(reading, "LEAST_PART_BYTES", 2**13)  # 40 parts, of files of two formats
     write_documents(tmp_path / "text" / "a.jsonl", make_documents(800))
     (tmp_path / "text" / "b.txt").write_text("\n\n".join(make_documents(400, seed=1)))
-    monkeypatch.delenv("BUDGETBERT_WITHOUT_KERAS", raising=False)
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
     for workers in (1, 2, 3):
         options = SMALL | {"workers": workers}
         prepare_corpus(str(tmp_path / "text"), tmp_path / f"corpus{workers}", **options)
-    assert "BUDGETBERT_WITHOUT_KERAS" not in os.environ
+    assert "TOKENIZERS_PARALLELISM" not in os.environ
     assert files(tmp_path / "corpus1") == files(tmp_path / "corpus2") == files(tmp_path / "corpus3")
 
 
@@ -144,7 +152,112 @@ def test_documents_of_lowest_hash_are_held_out_until_they_fill_a_row(tmp_path, m
     words = [len(document.split()) for document in sorted(documents, key=document_hash)]
     assert sum(words[: held_out - 1]) < 128 <= sum(words[:held_out])
     assert len(corpus.rows("validation")) >= 1
-    assert any("lowest hash" in note for note in corpus.manifest["notes"])
+    told = f"{held_out} of 50 documents, those of lowest hash, are held out"
+    assert any(note.startswith(told) for note in corpus.manifest["notes"])
+
+
+def chinese(number, length=500, seed=0):
+    draw = random.Random(seed)
+    return ["".join(draw.choices([chr(0x4E00 + index) for index in range(1200)], k=length)) for _ in range(number)]
+
+
+def thai(number):
+    draw = random.Random(0)
+    words = ["".join(draw.choices("กขคงจชซดตถทนบปพฟมยรลวสหอ", k=draw.randint(2, 6))) for _ in range(300)]
+    return [" ".join("".join(draw.choices(words, k=6)) for _ in range(20)) for _ in range(number)]
+
+
+@pytest.mark.parametrize(
+    "documents",
+    [chinese(100), thai(100), [",".join(f"k{index}:{value}" for value in range(150)) for index in range(100)]],
+    ids=["Chinese", "Thai", "without spaces"],
+)
+def test_few_documents_without_spaces_are_held_out(tmp_path, documents):
+    source = write_documents(tmp_path / "a.jsonl", documents)
+    options = {"lowercase": False, "strip_accents": False, "workers": 1, "vocabulary_size": 2048}
+    corpus = prepare_corpus(source, tmp_path / "corpus", **options)
+    counts = corpus.manifest["counts"]
+    assert 1 <= counts["documents"]["validation"] <= 5
+    assert counts["rows"]["validation"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("one two\nthree", 3),
+        ("“curly” — naïve", 3),
+        ("我喜欢北京的冬天。", 9),
+        ("東京タワーは高い", 2 + 1 + 1 + 1),
+        ("Wi-Fi 在这里", 4),
+        ("ภาษาไทยไม่มี ฝน", 3),
+        ("ก" * 40 + " ฝน", 2),  # as a stretch of over 100 bytes is one token
+        ("한국어 문장", 2),
+        ('{"a":1,"b":[2,3]}', 12),
+    ],
+)
+def test_words_are_counted_where_there_are_no_spaces(text, words):
+    assert parts.count_words(text) == words
+
+
+@pytest.mark.parametrize(("share", "told"), [(1, "100.0% of"), (0.7, "7[0-9].[0-9]% of")])
+def test_text_that_is_mostly_unknown_is_refused(tmp_path, share, told):
+    draw = random.Random(0)
+    # over 100 bytes each: one unknown token
+    stretches = ["".join(draw.choices("กขคงจชซดตถทนบปพ", k=40)) for _ in range(500)]
+    words = [[draw.choice(stretches) if draw.random() < share else "a" for _ in range(60)] for _ in range(99)]
+    documents = [" ".join(of_document) for of_document in words]
+    source = write_documents(tmp_path / "a.jsonl", documents)
+    with pytest.raises(InputError, match=rf"^{told} the tokens of .*a\.jsonl are unknown, .* put spaces between"):
+        prepare_corpus(source, tmp_path / "corpus", **SMALL)
+    assert not (tmp_path / "corpus").exists() and not (tmp_path / "corpus.preparing").exists()
+
+
+def test_some_unknown_tokens_are_told(tmp_path, make_documents):
+    documents = [f"{document} {'x' * 120} {'y' * 101}" for document in make_documents(300)]
+    corpus = prepare_corpus(write_documents(tmp_path / "a.jsonl", documents), tmp_path / "corpus", **SMALL)
+    rate = corpus.manifest["counts"]["unknown_token_rate"]
+    assert 0.01 < rate < 0.5
+    assert any(note.startswith(f"{rate:.1%} of the tokens are unknown") for note in corpus.manifest["notes"])
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.02, None), (0.3, "deletes 3"), (0.9, "deletes 9")])
+def test_what_the_cramming_normaliser_deletes_is_told_or_refused(tmp_path, make_documents, share, told):
+    documents = [f"{text} café {'中' * int(len(text) * share / (1 - share))}" for text in make_documents(200)]
+    source = write_documents(tmp_path / "a.jsonl", documents)
+
+    def prepared():
+        return prepare_corpus(source, tmp_path / "corpus", normalizer="cramming", **SMALL).manifest["notes"]
+
+    if share > 0.5:
+        with pytest.raises(InputError, match=r"cramming deletes 9.* of .*a\.jsonl.*: prepare it with --normalizer"):
+            prepared()
+    else:
+        assert sum("cramming deletes" in note for note in prepared()) == bool(told)
+
+
+def test_a_text_of_one_word_is_refused(tmp_path):
+    source = write_documents(tmp_path / "a.jsonl", [" ".join(["well"] * number) for number in range(1, 60)])
+    with pytest.raises(InputError, match="repeats a single token"):
+        prepare_corpus(source, tmp_path / "corpus", **SMALL)
+
+
+@pytest.mark.parametrize("order", ["shuffled", "frequent_first"])
+def test_pairs_of_documents_of_one_sentence_are_refused(tmp_path, order):
+    documents = [f"Message number {number} speaks of rain in the old town" for number in range(300)]
+    source = write_documents(tmp_path / "a.jsonl", documents)
+    told = r"^(\d+) of the \1 pairs of .*a\.jsonl have a second segment from another place, .* with --rows packed"
+    with pytest.raises(InputError, match=told):
+        prepare_corpus(source, tmp_path / "corpus", rows="pairs", order=order, **SMALL)
+    prepare_corpus(source, tmp_path / "corpus", order=order, **SMALL)  # other rows have no labels
+
+
+def test_pairs_of_which_few_are_true_are_told(tmp_path):
+    documents = [f"Message {n} speaks of rain{'. It ends.' * 4 if n % 5 == 0 else ''}" for n in range(300)]
+    corpus = prepare_corpus(write_documents(tmp_path / "a.jsonl", documents), tmp_path / "out", rows="pairs", **SMALL)
+    labels = corpus.labels("train")[:]
+    assert 0.8 < labels.mean() < 0.99
+    told = f"{labels.sum()} of the {len(labels)} pairs of "
+    assert any(note.startswith(told) and "about half should" in note for note in corpus.manifest["notes"])
 
 
 def test_the_entropy_is_that_of_the_held_out_words(tmp_path, text_file):
@@ -195,7 +308,7 @@ def test_documents_that_give_no_token_are_counted(tmp_path, make_documents):
 
 @pytest.mark.parametrize("rows", ["sentences", "pairs"])
 def test_rows_of_sentences_hold_every_token_of_the_documents(monkeypatch, tmp_path, make_documents, rows):
-    monkeypatch.setattr(reading, "_LEAST_PART_BYTES", 2**14)
+    monkeypatch.setattr(reading, "LEAST_PART_BYTES", 2**14)
     documents = [f"{document} And then it ended. Why?" for document in make_documents(300)]
     source = write_documents(tmp_path / "a.jsonl", documents)
     options = SMALL | {"rows": rows, "validation_fraction": 0.1}
@@ -220,7 +333,7 @@ def test_rows_of_sentences_hold_every_token_of_the_documents(monkeypatch, tmp_pa
 
 
 def test_random_segments_of_held_out_documents_are_from_others(monkeypatch, tmp_path):
-    monkeypatch.setattr(reading, "_LEAST_PART_BYTES", 2**13)  # 24 parts, most of which hold out one document or none
+    monkeypatch.setattr(reading, "LEAST_PART_BYTES", 2**13)  # 24 parts, most of which hold out one document or none
     words = [[f"d{index}{letter}" for letter in "abc"] for index in range(600)]
     documents = ["\n".join([" ".join(of_document)] * 20) for of_document in words]
     for part in range(24):
@@ -242,19 +355,19 @@ def test_random_segments_of_held_out_documents_are_from_others(monkeypatch, tmp_
 
 
 @pytest.mark.parametrize("order", ["frequent_first", "short_sentences_first"])
-def test_sorted_rows_are_the_same_rows(monkeypatch, tmp_path, text_file, order):
-    monkeypatch.setattr(store, "_SHARD_BYTES", 16 * 32 * 2)
+def test_sorted_rows_stand_in_the_order_of_the_documents_beside_an_order_file(monkeypatch, tmp_path, text_file, order):
+    monkeypatch.setattr(store, "SHARD_BYTES", 16 * 32 * 2)
     plain = prepare_corpus(str(text_file), tmp_path / "plain", **SMALL)
-    corpus = prepare_corpus(str(text_file), tmp_path / "sorted", order=order, **SMALL)
+    corpus = prepare_corpus(str(text_file), tmp_path / "sorted", order=order, **SMALL | {"workers": 2})
     store.verify(corpus.directory)
-    assert corpus.order == order
-    np.testing.assert_array_equal(corpus.rows("validation")[:], plain.rows("validation")[:])
-    rows, expected = corpus.rows("train")[:], plain.rows("train")[:]
-    assert sorted(map(tuple, rows)) == sorted(map(tuple, expected))
-    if order == "short_sentences_first":
-        stops = np.count_nonzero(rows == corpus.vocabulary.index("."), axis=1)
-        assert (np.diff(stops) <= 0).all() and stops[0] > stops[-1]
-    assert not np.array_equal(rows, expected)
+    assert (corpus.order, plain.training_order) == (order, None)
+    for split in store.SPLITS:
+        np.testing.assert_array_equal(corpus.rows(split)[:], plain.rows(split)[:])
+    rows, numbers = corpus.rows("train")[:], corpus.training_order
+    assert numbers.dtype == np.uint32
+    keys = row_keys(order, corpus.vocabulary, np.bincount(rows.ravel(), minlength=len(corpus.vocabulary)))(rows)
+    np.testing.assert_array_equal(numbers, np.argsort(keys, kind="stable"))
+    assert len(np.unique(keys)) > 1
 
 
 def test_sources_have_their_shares_of_the_characters(tmp_path, make_documents):
@@ -325,7 +438,9 @@ def test_a_given_vocabulary_is_kept_with_its_ids(tmp_path, text_file):
 
 
 def test_a_cased_vocabulary_for_lower_cased_text_is_noted(tmp_path, text_file):
-    entries = [*vocabulary.SPECIAL_TOKENS, *"abcdefghijklmnopqrstuvwxyz", "The", "Paris", "He", "Said", "Don", "Straße"]
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    entries = [*vocabulary.SPECIAL_TOKENS, *letters, *(f"##{letter}" for letter in letters)]
+    entries += ["The", "Paris", "He", "Said", "Don", "Straße"]
     (tmp_path / "cased.txt").write_text("\n".join(entries))
     corpus = prepare_corpus(str(text_file), tmp_path / "corpus", vocabulary=str(tmp_path / "cased.txt"), workers=1)
     assert "6 entries of the given vocabulary cannot occur" in corpus.manifest["notes"][0]
@@ -343,7 +458,7 @@ def test_a_large_vocabulary_is_stored_in_four_bytes(tmp_path, text_file):
 
 def test_the_same_preparation_again_only_opens_the_corpus(monkeypatch, tmp_path, text_file):
     first = prepare_corpus(str(text_file), tmp_path / "corpus", **SMALL)
-    monkeypatch.setattr(prepare, "_run", None)
+    monkeypatch.setattr(prepare, "prepare_rows", None)
     again = prepare_corpus(str(text_file), tmp_path / "corpus", **SMALL | {"workers": 2})
     assert again.fingerprint == first.fingerprint
 
@@ -375,10 +490,16 @@ def test_a_corpus_may_stand_beside_the_files_of_a_pattern(tmp_path, text_file):
         assert len(prepare_corpus(str(tmp_path / "*.txt"), tmp_path / "corpus", **SMALL).rows("train"))
 
 
-@pytest.mark.parametrize("options", [{}, {"rows": "sentences", "order": "frequent_first", "filter": "t=0.9"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        pytest.param({"rows": "sentences", "order": "frequent_first", "filter": "t=0.9"}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_preparation_goes_on_from_wherever_it_was_interrupted(monkeypatch, tmp_path, make_documents, options):
-    monkeypatch.setattr(reading, "_LEAST_PART_BYTES", 2**14)
-    monkeypatch.setattr(store, "_SHARD_BYTES", 64 * 32 * 2)
+    monkeypatch.setattr(reading, "LEAST_PART_BYTES", 2**14)
+    monkeypatch.setattr(store, "SHARD_BYTES", 64 * 32 * 2)
     write_documents(tmp_path / "text" / "a.jsonl", make_documents(300))
     (tmp_path / "text" / "b.txt").write_text("\n\n".join(make_documents(100, seed=1)))
     expected = files(prepare_corpus(f"{tmp_path}/text", tmp_path / "whole", **SMALL, **options).directory)
@@ -399,8 +520,8 @@ def test_a_preparation_goes_on_from_wherever_it_was_interrupted(monkeypatch, tmp
         monkeypatch.setattr(formats, "parse", None if stop_at > 40 else formats.parse)  # what is read is not read again
         corpus = prepare_corpus(f"{tmp_path}/text", tmp_path / f"corpus{stop_at}", **SMALL, **options)
         monkeypatch.undo()
-        monkeypatch.setattr(reading, "_LEAST_PART_BYTES", 2**14)
-        monkeypatch.setattr(store, "_SHARD_BYTES", 64 * 32 * 2)
+        monkeypatch.setattr(reading, "LEAST_PART_BYTES", 2**14)
+        monkeypatch.setattr(store, "SHARD_BYTES", 64 * 32 * 2)
         assert files(corpus.directory) == expected
         assert not (tmp_path / f"corpus{stop_at}.preparing").exists()
 
@@ -413,7 +534,7 @@ def test_what_was_left_by_another_preparation_is_replaced(monkeypatch, tmp_path,
 
     for other in ({"sequence_length": 64}, {"row_start": "cls"}):
         with monkeypatch.context() as patched:
-            patched.setattr("budgetbert.corpus.rows.write_shards", interrupt)
+            patched.setattr("budgetbert.corpus.prepare.write_shards", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 prepare_corpus(str(text_file), tmp_path / "corpus", **SMALL | other)
     assert capsys.readouterr().err.count("starting over") == 1
@@ -427,7 +548,7 @@ def test_what_was_left_by_other_packages_is_replaced(monkeypatch, tmp_path, text
 
     for version in ("1.0", "1.0", "1.1"):
         with monkeypatch.context() as patched:
-            patched.setattr("budgetbert.corpus.rows.write_shards", interrupt)
+            patched.setattr("budgetbert.corpus.prepare.write_shards", interrupt)
             patched.setattr(manifest, "package_versions", lambda names, version=version: dict.fromkeys(names, version))
             with pytest.raises(KeyboardInterrupt):
                 prepare_corpus(str(text_file), tmp_path / "corpus", **SMALL)
@@ -436,7 +557,7 @@ def test_what_was_left_by_other_packages_is_replaced(monkeypatch, tmp_path, text
 
 def test_what_a_kill_left_beside_a_finished_corpus_is_removed(monkeypatch, tmp_path, text_file):
     with monkeypatch.context() as patched:
-        patched.setattr(prepare.shutil, "rmtree", lambda *_, **__: None)
+        patched.setattr(staging.shutil, "rmtree", lambda *_, **__: None)
         prepare_corpus(str(text_file), tmp_path / "corpus", **SMALL)
     left = tmp_path / "corpus.preparing"
     assert (left / "documents").exists()
@@ -459,10 +580,10 @@ def open_locked(directory):
 
 @pytest.mark.parametrize(("number", "goes_on"), [(errno.EIO, True), (None, False)])
 def test_a_disk_that_cannot_be_read_leaves_what_is_done(monkeypatch, tmp_path, make_documents, number, goes_on):
-    monkeypatch.setattr(reading, "_LEAST_PART_BYTES", 2**12)
+    monkeypatch.setattr(reading, "LEAST_PART_BYTES", 2**12)
     for name in "ab":
         write_documents(tmp_path / "text" / f"{name}.jsonl", make_documents(100, seed=ord(name)))
-    original = formats._decompressed
+    original = formats.decompressed
 
     def decompressed(path, raw):
         if path.name == "b.jsonl":
@@ -470,7 +591,7 @@ def test_a_disk_that_cannot_be_read_leaves_what_is_done(monkeypatch, tmp_path, m
         return original(path, raw)
 
     with monkeypatch.context() as patched:
-        patched.setattr(formats, "_decompressed", decompressed)
+        patched.setattr(formats, "decompressed", decompressed)
         with pytest.raises(InputError, match="cannot be read further"):
             prepare_corpus(str(tmp_path / "text"), tmp_path / "corpus", **SMALL)
     assert (tmp_path / "corpus.preparing" / "documents" / "000000.json").exists() == goes_on
@@ -478,13 +599,14 @@ def test_a_disk_that_cannot_be_read_leaves_what_is_done(monkeypatch, tmp_path, m
     assert corpus.manifest["counts"]["documents_read"] == 200
 
 
+@pytest.mark.slow
 def test_a_killed_preparation_leaves_no_process_and_goes_on(tmp_path, make_documents):
     source = write_documents(tmp_path / "a.jsonl", make_documents(6_000))  # 1.5 MB: a second
     program = (
         "from budgetbert.corpus.prepare import prepare_corpus\n"
         f"prepare_corpus({source!r}, {str(tmp_path / 'corpus')!r}, vocabulary_size=256, workers=2)"
     )
-    environment = os.environ | {"BUDGETBERT_WITHOUT_KERAS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     kills = 0
     for stage in ("documents/000001.json", "encoded/000000.json"):
         # The workers inherit the pipe, so that it ends when the last of them does.
@@ -505,14 +627,14 @@ def test_a_killed_preparation_leaves_no_process_and_goes_on(tmp_path, make_docum
 
 def test_two_preparations_of_one_directory_do_not_mix(monkeypatch, tmp_path, text_file):
     entered, leave = threading.Event(), threading.Event()
-    original = job.train_vocabulary
+    original = vocabulary_stage.train_vocabulary
 
     def wait(*arguments):
         entered.set()
         assert leave.wait(30)
         return original(*arguments)
 
-    monkeypatch.setattr(job, "train_vocabulary", wait)
+    monkeypatch.setattr(vocabulary_stage, "train_vocabulary", wait)
     first = threading.Thread(target=prepare_corpus, args=(str(text_file), tmp_path / "corpus"), kwargs=SMALL)
     first.start()
     assert entered.wait(30)
@@ -529,6 +651,7 @@ def test_two_preparations_of_one_directory_do_not_mix(monkeypatch, tmp_path, tex
         ([], "holds no text"),
         (["only one document " * 100], "holds only one document"),
         (["one document", "and another one"], "is too small"),
+        (["\uf8d0\uf8d1", "\ue000"], r"is too small: .* \(2 documents have no token once they are normalised\)"),
         (["a document and its double " * 100] * 2, "holds only one document that is kept, of 2"),
     ],
 )
@@ -539,17 +662,16 @@ def test_too_little_text_is_refused(tmp_path, documents, told):
     assert not (tmp_path / "corpus").exists()
 
 
-def test_rare_pieces_make_room_when_too_many_are_counted(monkeypatch):
-    monkeypatch.setattr(job, "_COUNTED_PIECES", 3)
+def test_rare_pieces_make_room_when_too_many_are_counted():
     pieces = collections.Counter(a=1, b=1, c=2, d=3, e=9)
-    job._drop_rare(pieces)
+    vocabulary_stage.drop_rare(pieces, 3)
     assert pieces == {"c": 2, "d": 3, "e": 9}
 
 
 def test_raw_text_is_prepared_once_and_a_prepared_directory_is_opened(monkeypatch, tmp_path, text_file, capsys):
     first = open_or_prepare(str(text_file), tmp_path / "run" / "corpus", **SMALL)
     assert "Prepared corpus in" in capsys.readouterr().out
-    monkeypatch.setattr(prepare, "_run", None)
+    monkeypatch.setattr(prepare, "prepare_rows", None)
     again = open_or_prepare(str(text_file), tmp_path / "run" / "corpus", **SMALL)
     opened = open_or_prepare(str(first.directory), tmp_path / "unused")
     assert first.fingerprint == again.fingerprint == opened.fingerprint
@@ -557,7 +679,7 @@ def test_raw_text_is_prepared_once_and_a_prepared_directory_is_opened(monkeypatc
 
 
 def test_the_demo_has_a_smaller_vocabulary(monkeypatch, tmp_path, make_documents):
-    monkeypatch.setattr("budgetbert.corpus.demo.documents", lambda workers: iter(make_documents(2000)))
+    monkeypatch.setattr("budgetbert.corpus.sources.demo.documents", lambda workers: iter(make_documents(2000)))
     assert prepare_corpus("demo", tmp_path / "demo", workers=1).manifest["options"]["vocabulary"] == 8192
 
 
@@ -567,7 +689,7 @@ def test_the_corpus_needs_neither_keras_nor_tensorflow(tmp_path, text_file):
         f"prepare_corpus({str(text_file)!r}, {str(tmp_path / 'corpus')!r}, vocabulary_size=256, workers=1)\n"
         "assert not {'keras', 'keras_hub', 'tensorflow', 'torch', 'jax'} & set(sys.modules), 'imported'"
     )
-    environment = os.environ | {"BUDGETBERT_WITHOUT_KERAS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
 
 

@@ -5,15 +5,17 @@ import pickle
 import numpy as np
 import pytest
 
-from budgetbert.command_line import InputError
 from budgetbert.corpus import store
 from budgetbert.corpus.prepare import prepare_corpus
+from budgetbert.errors import InputError
+
+pytestmark = pytest.mark.without_backend
 
 
 @pytest.fixture
 def corpus(monkeypatch, tmp_path, text_file):
     """A prepared corpus of several shards: of 16 rows each, not of 64 MiB."""
-    monkeypatch.setattr(store, "_SHARD_BYTES", 16 * 32 * 2)
+    monkeypatch.setattr(store, "SHARD_BYTES", 16 * 32 * 2)
     return prepare_corpus(str(text_file), tmp_path / "corpus", vocabulary_size=256, sequence_length=32, workers=1)
 
 
@@ -80,7 +82,7 @@ def test_verify_finds_a_flipped_byte(corpus):
 
 
 def test_a_corpus_of_more_shards_than_files_may_be_open_is_read(monkeypatch, corpus):
-    monkeypatch.setattr(store, "_OPEN_SHARDS", 2)
+    monkeypatch.setattr(store, "OPEN_SHARDS", 2)
     opened = store.open_corpus(corpus.directory)
     before = len(os.listdir("/proc/self/fd"))
     everything = np.concatenate([np.load(shard) for shard in sorted(corpus.directory.glob("train-*.npy"))])
@@ -91,6 +93,41 @@ def test_a_corpus_of_more_shards_than_files_may_be_open_is_read(monkeypatch, cor
 def test_rows_can_be_sent_to_another_process(corpus):
     rows = corpus.rows("train")
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(rows))[3:20], rows[3:20])
+
+
+@pytest.fixture
+def sorted_corpus(monkeypatch, tmp_path, text_file):
+    """The corpus in a sorted order."""
+    monkeypatch.setattr(store, "SHARD_BYTES", 16 * 32 * 2)
+    options = {"vocabulary_size": 256, "sequence_length": 32, "order": "frequent_first", "workers": 1}
+    return prepare_corpus(str(text_file), tmp_path / "sorted", **options)
+
+
+def test_the_order_of_the_rows_is_checked_like_the_rows(sorted_corpus):
+    path = sorted_corpus.directory / store.ORDER
+    whole = path.read_bytes()
+    assert sorted(sorted_corpus.training_order) == list(range(len(sorted_corpus.rows("train"))))
+    path.write_bytes(whole[:-8] + whole[-4:] + whole[-8:-4])
+    store.open_corpus(sorted_corpus.directory)
+    with pytest.raises(InputError, match=r"order-train\.npy is damaged"):
+        store.verify(sorted_corpus.directory)
+    path.write_bytes(whole[:-4])
+    with pytest.raises(InputError, match=r"order-train\.npy is truncated"):
+        store.open_corpus(sorted_corpus.directory)
+    path.unlink()
+    with pytest.raises(InputError, match=r"order-train\.npy is missing"):
+        store.open_corpus(sorted_corpus.directory)
+
+
+def test_corpora_of_version_1_open(corpus, sorted_corpus):
+    """Those in a sorted order held their rows as they are read."""
+    for subject, expected in ((corpus, None), (sorted_corpus, list(range(len(sorted_corpus.rows("train")))))):
+        change_manifest(subject, lambda manifest: manifest.update(format_version=1) or manifest.pop("order_sha256", 0))
+        (subject.directory / store.ORDER).unlink(missing_ok=True)
+        opened = store.verify(subject.directory)
+        np.testing.assert_array_equal(opened.rows("train")[:], subject.rows("train")[:])
+        order = opened.training_order
+        assert order is expected if expected is None else order.tolist() == expected
 
 
 @pytest.mark.parametrize("bytes_left", [0, 50, 1000])

@@ -1,10 +1,13 @@
+import ast
 import json
+import re
 
 import pytest
+import yaml
 
 from budgetbert.export.card import render
 from tests.export.models import classifier
-from tests.glue.results import make_result, write
+from tests.finetuning.results import make_result, write
 
 pytestmark = pytest.mark.without_backend
 
@@ -26,8 +29,8 @@ def test_the_card_has_every_metric_with_protocol_split_spread_and_seeds(tmp_path
         "",
         "| task | metric | median | spread | seeds | examples |",
         "|---|---|--:|--:|--:|--:|",
-        "| mnli | accuracy matched | 81.0 | 3.0 | 3 | 19647 |",
-        "| mnli | accuracy mismatched | 81.0 | 2.0 | 3 | 19647 |",
+        "| mnli | accuracy matched | 81.0 | 3.0 | 3 | 19,647 |",
+        "| mnli | accuracy mismatched | 81.0 | 2.0 | 3 | 19,647 |",
         "| rte | accuracy | 50.0 | – | 1 | 277 |",
         "",
         "- rte: trained on 100 of 2,490 examples",
@@ -73,3 +76,49 @@ def test_the_card_of_a_finetuned_task_tells_of_its_pretraining(tmp_path):
 def test_the_card_of_a_baseline_says_that_it_was_not_pretrained(tmp_path):
     write(tmp_path, make_result(random=True, rte={"accuracy": [0.5]}))
     assert training_of(tmp_path).startswith("Not pretrained")
+
+
+def test_names_of_labels_are_shown_as_they_are_and_do_nothing(tmp_path):
+    names = ["not_duplicate", "<script>alert(1)</script>\n\n# Title\n| a | b |", "![x](http://x/y.png) *b* `c`"]
+    card = render(classifier(num_classes=3, label_names=names), str(tmp_path / "model.keras"), "serving", "serving")
+    (line,) = (line for line in card.splitlines() if "Labels: " in line)
+    script = r"&lt;script&gt;alert(1)&lt;/script&gt; \# Title \| a \| b \|"
+    assert line.partition("Labels: ")[2] == rf"not_duplicate, {script}, !\[x\](http://x/y.png) \*b\* \`c\`."
+    assert "<script>" not in card
+
+
+def snippets(card):
+    """The Python of a card by the heading above it."""
+    return dict(re.findall(r"^### ([\w ]+)\n.*?^```python\n(.*?)^```", card, re.MULTILINE | re.DOTALL))
+
+
+def test_a_file_name_with_quotes_gives_python_that_compiles(tmp_path):
+    file = 'a "model".keras'
+    for pair in (False, True):
+        parts = snippets(render(classifier(pair=pair), str(tmp_path / file), "transformers", 'the "folder"'))
+        assert list(parts) == ["Keras", "Transformers", "TensorFlow Serving"]
+        for code in parts.values():
+            compile(code, "snippet", "exec")
+        assert json.dumps(file) in parts["Keras"]
+
+
+def test_several_labels_at_once_have_probabilities_of_their_own(tmp_path, capsys):
+    model = classifier(num_classes=3, label_names=["a", "b", "c"])
+    model.compile(loss="binary_crossentropy")
+    parts = snippets(render(model, str(tmp_path / "model.keras"), "serving", "serving"))
+    exec("import keras\n" + parts["Keras"].splitlines()[-1], {"model": model})
+    printed = ast.literal_eval(capsys.readouterr().out.splitlines()[-1])
+    assert [sum(row) for row in printed] != pytest.approx([1, 1])
+    assert "sigmoid" in parts["Transformers"]
+
+
+def test_the_hub_reads_kind_and_scores_from_the_card(tmp_path):
+    tasks = {"mnli": {"accuracy_matched": [0.8]}, "cola": {"matthews": [0.3, 0.31, 0.35]}}
+    write(tmp_path, make_result(**tasks))
+    card = render(classifier(), str(tmp_path / "model.keras"), "transformers", "mine")
+    data = yaml.safe_load(card.split("---\n")[1])
+    assert (data["pipeline_tag"], data["library_name"]) == ("text-classification", "transformers")
+    (model,) = data["model-index"]
+    found = {entry["dataset"]["config"]: (entry["dataset"]["split"], entry["metrics"]) for entry in model["results"]}
+    assert found["mnli"] == ("validation_matched", [{"type": "accuracy", "value": 0.8}])
+    assert found["cola"] == ("validation", [{"type": "matthews_correlation", "value": 0.31}])

@@ -1,14 +1,16 @@
 """Model files that cannot be exported: one sentence each, and nothing of the file is run."""
 
+import io
 import json
 import os
+import shutil
 import zipfile
 
 import keras
 import pytest
 
-from budgetbert.command_line import InputError
-from budgetbert.export.loading import load_trained
+from budgetbert.errors import InputError
+from budgetbert.models.loading import load_any, load_trained
 
 from .models import masked
 
@@ -38,9 +40,9 @@ def rewritten(trained, path, **changes):
     return path
 
 
-def refusal(path):
+def refusal(path, load=load_trained):
     with pytest.raises(InputError) as refused:
-        load_trained(str(path))
+        load(str(path))
     told = str(refused.value)
     assert "\n" not in told
     assert str(path) in told
@@ -112,3 +114,78 @@ def test_a_file_that_was_tampered_with(changes, told, trained, tmp_path):
 def test_an_encoder_alone_has_no_head_to_export(tmp_path):
     masked().backbone.save(tmp_path / "encoder.keras")
     assert "holds a BertBudget: only a BertBudgetMaskedLM" in refusal(tmp_path / "encoder.keras")
+
+
+@pytest.fixture(scope="module")
+def hf_folder(tmp_path_factory):
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from budgetbert.export.transformers_folder import write_transformers
+
+    folder = tmp_path_factory.mktemp("hugging_face")
+    write_transformers(masked("tiny_bert"), str(folder))
+    return folder
+
+
+def damaged(hf_folder, path, **changes):
+    """A copy of a folder with other files by the first part of their names: bytes, or `None` for none."""
+    shutil.copytree(hf_folder, path)
+    for name, content in changes.items():
+        (file,) = (file for file in path.iterdir() if file.name.split(".")[0] == name)
+        file.unlink()
+        if content is not None:
+            file.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": b"no weights"},
+        {"model": None},
+        {"tokenizer": b"{}"},
+        {"tokenizer": b'{"version": "1.0", "model": {"type": "WordPiece", "vocab": {"a": -1}}}'},
+        {"tokenizer": None, "vocab": None},
+        {"tokenizer_config": b"[]"},
+        {"config": b"[]"},
+        {"config": b"7"},
+        {"config": b"[" * 100_000},
+        {"config": b'{"model_type": null}'},
+        {"config": b'{"model_type": "bert", "architectures": 3}'},
+        {"config": b'{"model_type": "bert", "architectures": ["BertForMaskedLM"], "hidden_size": "x"}'},
+        {"config": b'{"model_type": "roberta", "architectures": ["RobertaForMaskedLM"]}'},
+        {"config": b'{"registered_name": 3}'},
+    ],
+    ids=str,
+)
+def test_a_folder_that_cannot_be_read_is_one_sentence(changes, hf_folder, tmp_path):
+    assert len(refusal(damaged(hf_folder, tmp_path / "damaged", **changes), load_any)) < 700
+
+
+def test_a_pickle_in_a_folder_is_not_run(hf_folder, tmp_path):
+    import torch
+
+    class Attack:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "proof"),)
+
+    folder = damaged(hf_folder, tmp_path / "damaged", model=None)
+    torch.save({"bert.weight": Attack()}, folder / "pytorch_model.bin")
+    assert "cannot be taken over" in refusal(folder, load_any)
+    assert not (tmp_path / "proof").exists()
+
+
+@pytest.mark.parametrize("model_type", ["somebody", "bert"])
+def test_code_of_a_folder_is_neither_run_nor_asked_for(model_type, hf_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question was asked"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))
+    folder = damaged(hf_folder, tmp_path / "damaged")
+    config = json.loads((folder / "config.json").read_text())
+    names = {"AutoConfig": "code.Config", "AutoModelForMaskedLM": "code.Model"}
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": model_type, "auto_map": names}))
+    (folder / "code.py").write_text(f"import os; os.mkdir({str(tmp_path / 'proof')!r})")
+    if model_type == "bert":  # Which transformers knows, so that the folder's code is not needed.
+        assert load_any(str(folder)).backbone.num_layers == 1
+    else:
+        assert "'somebody', which needs code of its own that is not run" in refusal(folder, load_any)
+    assert not (tmp_path / "proof").exists()

@@ -1,10 +1,12 @@
 """What TensorFlow Serving would answer, from a process without code of ours."""
 
 import base64
+import contextlib
 import json
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -12,9 +14,10 @@ pytest.importorskip("tensorflow_text")
 
 from keras import ops
 
-from budgetbert.command_line import InputError
+from budgetbert.errors import InputError
 from budgetbert.export import signatures
 from budgetbert.export.serving import export_serving
+from budgetbert.models.loading import load_trained
 from tests.texts import HARD, LANGUAGES
 
 from .models import LABELS, TEXTS, UNSEEN, classifier, masked
@@ -26,6 +29,7 @@ def softmax(model, x):
     return ops.convert_to_numpy(ops.softmax(model.predict(x, verbose=0)))
 
 
+@pytest.mark.slow
 def test_a_classifier_answers_strings_with_labels_and_probabilities(exports, server):
     model, _ = exports["classifier"]
     code, answer = server.predict("classifier", instances=TEXTS)
@@ -37,6 +41,7 @@ def test_a_classifier_answers_strings_with_labels_and_probabilities(exports, ser
     assert server.predict("classifier", inputs={"text": TEXTS})[1]["outputs"]["label"] == [r["label"] for r in rows]
 
 
+@pytest.mark.slow
 def test_a_pair_classifier_reads_two_texts(exports, server):
     model, _ = exports["pair"]
     code, answer = server.predict("pair", inputs={"text_a": TEXTS, "text_b": TEXTS[::-1]})
@@ -45,12 +50,14 @@ def test_a_pair_classifier_reads_two_texts(exports, server):
     np.testing.assert_allclose(answer["outputs"]["probabilities"], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_regression_answers_a_score(exports, server):
     model, _ = exports["regression"]
     _, answer = server.predict("regression", instances=[{"text": text} for text in TEXTS])
     np.testing.assert_allclose(answer["predictions"], model.predict(TEXTS, verbose=0)[:, 0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_masked_lm_answers_embeddings_over_what_is_not_padding(exports, server):
     model, _ = exports["masked_lm"]
     _, answer = server.predict("masked_lm", instances=UNSEEN)
@@ -62,6 +69,7 @@ def test_a_masked_lm_answers_embeddings_over_what_is_not_padding(exports, server
         np.testing.assert_allclose(row["mean"], hidden.mean(axis=0), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_fill_mask_answers_as_the_method_does(exports, server):
     model, _ = exports["masked_lm"]
     texts = ["The [MASK] sat.", "[MASK] cat [MASK]", "none"]
@@ -75,6 +83,7 @@ def test_fill_mask_answers_as_the_method_does(exports, server):
     assert first["probabilities"][1] == none["probabilities"][0] == [0.0] * 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["classifier", "pair", "regression", "masked_lm"])
 def test_all_tokenize_as_the_model_does(name, exports, server):
     model, _ = exports[name]
@@ -91,6 +100,7 @@ def test_all_tokenize_as_the_model_does(name, exports, server):
     assert answer["tokens"][0][0] == "[CLS]"
 
 
+@pytest.mark.slow
 def test_length_follows_the_longest_text_up_to_the_models_positions(server):
     def length(*texts):
         return len(
@@ -102,6 +112,7 @@ def test_length_follows_the_longest_text_up_to_the_models_positions(server):
     assert length("the " * 10_000) == 512
 
 
+@pytest.mark.slow
 def test_two_long_texts_are_cut_to_the_same_length(server):
     inputs = {"text_a": ["cat " * 1000], "text_b": ["dog " * 1000]}
     _, answer = server.predict("pair", signature_name="tokenize", inputs=inputs)
@@ -120,6 +131,7 @@ ODD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
 def test_odd_strings_get_an_answer(text, server):
     for name, signature in (
@@ -133,6 +145,7 @@ def test_odd_strings_get_an_answer(text, server):
         assert np.isfinite(np.array(values)).all()
 
 
+@pytest.mark.slow
 def test_an_empty_batch_gets_an_empty_answer(server):
     assert server.predict("classifier", instances=[]) == (200, {"predictions": []})
     assert server.predict("masked_lm", instances=[]) == (200, {"predictions": []})
@@ -143,6 +156,7 @@ def test_an_empty_batch_gets_an_empty_answer(server):
     assert "fill_mask needs at least one text" in answer["error"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "inputs", [{"text": [1, 2]}, {"text": [["nested"]]}, {"text": [True]}, {"texts": ["other name"]}, {"text": "alone"}]
 )
@@ -153,12 +167,14 @@ def test_what_is_no_batch_of_strings_is_refused_and_the_server_lives_on(inputs, 
     assert server.predict("classifier", instances=["the cat"])[0] == 200
 
 
+@pytest.mark.slow
 def test_two_batches_of_different_size_are_refused(server):
     code, answer = server.predict("pair", inputs={"text_a": ["a", "b"], "text_b": ["c"]})
     assert code == 400
     assert answer["error"]
 
 
+@pytest.mark.slow
 def test_a_second_export_is_the_next_version(exports, tmp_path, server):
     model, path = exports["classifier"]
     assert server.get("classifier")["model_version_status"][0]["version"] == "1"
@@ -172,6 +188,7 @@ def test_a_second_export_is_the_next_version(exports, tmp_path, server):
     assert {entry.name for entry in path.iterdir()} == {"1", "8", "export.json"}
 
 
+@pytest.mark.slow
 def test_saved_model_cli_shows_the_signatures(exports):
     _, path = exports["pair"]
     command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", "show", "--dir", path / "1", "--all"]
@@ -181,22 +198,7 @@ def test_saved_model_cli_shows_the_signatures(exports):
     assert "shape: (-1)" in shown
 
 
-def test_only_ops_of_tensorflow_and_tensorflow_text_are_in_the_graph(exports):
-    from tensorflow.core.protobuf import saved_model_pb2
-    from tensorflow.python.framework import op_def_registry
-
-    for _, path in exports.values():
-        saved = saved_model_pb2.SavedModel()
-        saved.ParseFromString((path / "1" / "saved_model.pb").read_bytes())
-        library = saved.meta_graphs[0].graph_def.library.function
-        used = {node.op for function in library for node in function.node_def}
-        used |= {node.op for node in saved.meta_graphs[0].graph_def.node}
-        functions = {function.signature.name for function in library}
-        assert all(op_def_registry.get(op) for op in used - functions)
-        assert not {op for op in used if op.startswith(("PyFunc", "EagerPyFunc", "XlaCallModule"))}
-        assert not [function.signature.name for function in library if "_XlaMustCompile" in function.attr]
-
-
+@pytest.mark.slow
 def test_warmup_requests_are_real_requests(exports, server):
     import tensorflow as tf
 
@@ -213,6 +215,7 @@ def test_warmup_requests_are_real_requests(exports, server):
             assert server.predict(name, signature_name=signature, inputs=inputs)[0] == 200
 
 
+@pytest.mark.slow
 def test_grpc_answers_as_rest_does(server):
     import tensorflow as tf
 
@@ -233,6 +236,7 @@ def test_grpc_answers_as_rest_does(server):
         assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("weights", "tolerance"), [("float16", 2e-3), ("int8", 5e-2)])
 def test_smaller_weights_answer_nearly_the_same(weights, tolerance, tmp_path, exports):
     import tensorflow as tf
@@ -250,6 +254,26 @@ def test_smaller_weights_answer_nearly_the_same(weights, tolerance, tmp_path, ex
         sum(file.stat().st_size for file in folder.rglob("variables.data*")) for folder in (path / "1", tmp_path)
     )
     assert reduced < {"float16": 0.55, "int8": 0.45}[weights] * full
+
+
+def test_a_binary_loss_makes_probabilities_of_their_own(tmp_path):
+    """For several labels at once, and for a single logit; the `.keras` file tells it."""
+    import tensorflow as tf
+
+    for classes, names in ((3, ["a", "b", "c"]), (1, None)):
+        model = classifier("tiny_bert", num_classes=classes, label_names=names)
+        model.compile(loss=keras.losses.BinaryCrossentropy(from_logits=True))
+        model.save(tmp_path / "model.keras")
+        model = load_trained(str(tmp_path / "model.keras"))
+        answer = signatures.endpoints(model, contextlib.nullcontext)["serving_default"](tf.constant(UNSEEN))
+        probabilities = 1 / (1 + np.exp(-model.predict(UNSEEN, verbose=0)))
+        if classes == 1:
+            assert answer.keys() == {"score"}
+            np.testing.assert_allclose(answer["score"], probabilities[:, 0], atol=1e-5)
+        else:
+            assert answer.keys() == {"labels", "probabilities"}
+            np.testing.assert_allclose(answer["probabilities"], probabilities, atol=1e-5)
+            assert answer["labels"].numpy().tolist() == [[b"a", b"b", b"c"]] * len(UNSEEN)
 
 
 def test_classes_without_names_are_numbered(tmp_path):

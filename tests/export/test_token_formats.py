@@ -38,6 +38,7 @@ def test_onnx_runtime_gives_the_same_numbers_at_any_size(make, tmp_path):
         np.testing.assert_allclose(found[used], expected[used], atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("weights", "tolerance"), [("float32", 1e-4), ("float16", 1e-2), ("int8", 0.2)])
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")  # that the interpreter moves to another package
 def test_litert_gives_the_same_numbers(weights, tolerance, tmp_path):

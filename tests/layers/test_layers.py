@@ -16,6 +16,7 @@ from budgetbert.layers import (
     FeedForward,
     LayerNormalization,
     MaskedLMHead,
+    NextSentenceHead,
     RMSNormalization,
     SelfAttention,
     attention,
@@ -23,8 +24,7 @@ from budgetbert.layers import (
 from budgetbert.layers.embedding import sinusoid
 from budgetbert.layers.feed_forward import activate
 from budgetbert.layers.softmax import softmax
-
-from .checks import check_config, check_file, check_gradient_of_many_rows, gradient_of, to_numpy
+from tests.checks import check, check_gradient_of_many_rows, gradient_of, to_numpy
 
 POLICIES = ["float32", "mixed_bfloat16"]
 LENGTH, WIDTH, VOCABULARY = 6, 16, 40
@@ -74,72 +74,49 @@ def states_and_mask(rows=2):
     return [hidden_states(rows), np.tile(np.array([[1, 1, 1, 1, 0, 0]], "int32"), (rows, 1))]
 
 
+def of(layer, *arguments, **kwargs):
+    """A function of a policy that makes a layer."""
+    return lambda policy: layer(*arguments, dtype=policy, **kwargs)
+
+
+SHAPE = (2, LENGTH, WIDTH)
 LAYERS = {
-    "dense": (lambda policy: Dense(8, dtype=policy), states, (2, LENGTH, 8)),
-    "rms_norm": (lambda policy: RMSNormalization(epsilon=1e-12, dtype=policy), states, (2, LENGTH, WIDTH)),
-    "embedding_bert": (embedding(), ids_and_segments, (2, LENGTH, WIDTH)),
-    "embedding_24h": (embedding(norm=None), ids, (2, LENGTH, WIDTH)),
-    "embedding_crammed": (embedding(position="scaled_sinusoidal", num_segments=0), ids, (2, LENGTH, WIDTH)),
-    "attention": (lambda policy: SelfAttention(WIDTH, 4, dtype=policy), states_and_mask, (2, LENGTH, WIDTH)),
-    "attention_no_bias": (
-        lambda policy: SelfAttention(WIDTH, 4, use_bias=False, dtype=policy),
-        states,
-        (2, LENGTH, WIDTH),
-    ),
-    "feed_forward": (lambda policy: FeedForward(WIDTH, 32, dtype=policy), states, (2, LENGTH, WIDTH)),
-    "feed_forward_gated": (lambda policy: FeedForward(WIDTH, 32, gated=True, dtype=policy), states, (2, LENGTH, WIDTH)),
-    "feed_forward_tanh": (
-        lambda policy: FeedForward(WIDTH, 32, "gelu_approximate", use_bias=False, dtype=policy),
-        states,
-        (2, LENGTH, WIDTH),
-    ),
-    "block_post": (block(), states_and_mask, (2, LENGTH, WIDTH)),
-    "block_pre": (block(norm_placement="pre"), states, (2, LENGTH, WIDTH)),
-    "block_gated_rms": (block(norm="rms_norm", gated=True, use_bias=False), states, (2, LENGTH, WIDTH)),
-    "head": (head(), states_and_positions, (2, 3, VOCABULARY)),
-    "head_bare": (head(transform=False, output_bias=False), states_and_positions, (2, 3, VOCABULARY)),
+    "dense": (of(Dense, 8), states, (2, LENGTH, 8)),
+    "dropout": (of(Dropout, 0.1), states, SHAPE),
+    "layer_norm": (of(LayerNormalization, epsilon=1e-12), states, SHAPE),
+    "rms_norm": (of(RMSNormalization, epsilon=1e-12), states, SHAPE),
+    "embedding_table": (of(EmbeddingTable, VOCABULARY, WIDTH), ids, SHAPE),
+    "embedding_bert": (embedding(), ids_and_segments, SHAPE),
+    "embedding_24h": (embedding(norm=None), ids, SHAPE),
+    "embedding_crammed": (embedding(position="scaled_sinusoidal", num_segments=0), ids, SHAPE),
+    "attention": (of(SelfAttention, WIDTH, 4), states_and_mask, SHAPE),
+    "attention_no_bias": (of(SelfAttention, WIDTH, 4, use_bias=False), states, SHAPE),
+    "attention_rotary": (of(SelfAttention, WIDTH, 4, rotary_base=10000.0), states_and_mask, SHAPE),
+    "feed_forward": (of(FeedForward, WIDTH, 32), states, SHAPE),
+    "feed_forward_gated": (of(FeedForward, WIDTH, 32, gated=True), states, SHAPE),
+    "feed_forward_tanh": (of(FeedForward, WIDTH, 32, "gelu_approximate", use_bias=False), states, SHAPE),
+    "block_post": (block(), states_and_mask, SHAPE),
+    "block_rotary": (block(norm_placement="pre", rotary_base=100.0), states, SHAPE),
+    "block_pre": (block(norm_placement="pre"), states, SHAPE),
+    "block_gated_rms": (block(norm="rms_norm", gated=True, use_bias=False), states, SHAPE),
+    "head": (head(), states_and_positions, (2, 3, VOCABULARY), "float32"),
+    "head_bare": (head(transform=False, output_bias=False), states_and_positions, (2, 3, VOCABULARY), "float32"),
+    "next_sentence_head": (of(NextSentenceHead), states, (2, 2), "float32"),
 }
 each_layer = pytest.mark.parametrize("name", LAYERS)
-each_policy = pytest.mark.parametrize("policy", POLICIES)
 
 
 @each_layer
-@each_policy
-def test_shape_and_dtype_of_the_output(name, policy):
-    make, inputs, shape = LAYERS[name]
-    layer = make(policy)
-    outputs = layer(*inputs())
-    assert tuple(outputs.shape) == shape
-    expected = "float32" if isinstance(layer, MaskedLMHead) else layer.compute_dtype
-    assert keras.backend.standardize_dtype(outputs.dtype) == expected
-    assert all(v.dtype == "float32" for v in layer.weights)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_it_holds_what_every_layer_must(name, policy, tmp_path):
+    make, inputs, shape, *dtype = LAYERS[name]
+    check(make, inputs(), shape, policy, tmp_path, *dtype)
 
 
-@each_layer
-def test_config_round_trip(name):
-    check_config(LAYERS[name][0]("mixed_bfloat16"))
-
-
-@each_layer
-@each_policy
-def test_keras_file_round_trip(name, policy, tmp_path):
-    make, inputs, _ = LAYERS[name]
-    check_file(make(policy), inputs(), tmp_path / "model.keras")
-
-
-@each_layer
+@pytest.mark.parametrize("name", [name for name in LAYERS if name != "dropout"])  # It has no variable.
 def test_bfloat16_sums_the_gradients_of_many_rows(name):
-    make, inputs, _ = LAYERS[name]
+    make, inputs, *_ = LAYERS[name]
     check_gradient_of_many_rows(make("mixed_bfloat16"), inputs(1))
-
-
-@each_layer
-def test_variables_are_named_for_the_decay_rule(name):
-    make, inputs, _ = LAYERS[name]
-    layer = make("float32")
-    layer(*inputs())
-    names = {v.path.split("/")[-1] for v in layer.weights}
-    assert names <= {"kernel", "bias", "gamma", "beta", "scale", "embeddings", "position_scale"}
 
 
 def test_sinusoid_is_interleaved():
@@ -149,10 +126,42 @@ def test_sinusoid_is_interleaved():
     np.testing.assert_allclose(table[3, 3], np.cos(3 * 10000 ** (-2 / 6)), rtol=1e-6)
 
 
+def test_rotary_attention_equals_its_formula_and_sees_distances_alone():
+    layer = SelfAttention(WIDTH, 2, rotary_base=100.0, dtype="float32")
+    x = hidden_states()
+    layer.build(x.shape)
+    for variable in layer.trainable_variables:
+        variable.assign(np.random.default_rng(1).normal(size=variable.shape))
+    kernel, bias = (to_numpy(variable) for variable in (layer.qkv.kernel, layer.qkv.bias))
+    query, key, value = (
+        part.reshape(2, LENGTH, 2, 8).transpose(0, 2, 1, 3) for part in np.split(x @ kernel + bias, 3, axis=-1)
+    )
+
+    def rotated(vectors, first):  # Pairs of values as complex numbers; position p turns pair i by p / base^(i / 4).
+        turns = np.exp(1j * (first + np.arange(LENGTH))[:, None] * 100.0 ** (-np.arange(4) / 4))
+        return (vectors[..., :4] + 1j * vectors[..., 4:]) * turns
+
+    for first in (0, 7):  # All positions shifted alike change nothing.
+        scores = np.real(rotated(query, first) @ np.conj(rotated(key, first)).swapaxes(2, 3)) / 8**0.5
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        attended = (weights / weights.sum(-1, keepdims=True)) @ value
+        projection = [to_numpy(variable) for variable in layer.output_projection.trainable_variables]
+        expected = attended.transpose(0, 2, 1, 3).reshape(2, LENGTH, WIDTH) @ projection[0] + projection[1]
+        np.testing.assert_allclose(to_numpy(layer(x)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_rotary_positions_need_heads_of_an_even_width():
+    with pytest.raises(ValueError, match="even width"):
+        SelfAttention(9, 3, rotary_base=100.0)
+
+
 def test_scaled_sinusoidal_embedding_equals_its_formula():
     layer = embedding(position="scaled_sinusoidal", num_segments=0, norm=None)("float32")
     x = to_numpy(layer(token_ids()))
     np.testing.assert_allclose(float(to_numpy(layer.position_scale.value)), WIDTH**-0.5, rtol=1e-6)
+    other = EncoderEmbedding(VOCABULARY, WIDTH, 8, position="scaled_sinusoidal", position_scale_start=0.02)
+    other.build((None, 8))
+    np.testing.assert_allclose(float(to_numpy(other.position_scale.value)), 0.02, rtol=1e-6)
     table = to_numpy(layer.token_table.embeddings.value)
     np.testing.assert_allclose(x, table[token_ids()] + WIDTH**-0.5 * sinusoid(LENGTH, WIDTH), atol=1e-6)
 
@@ -213,6 +222,7 @@ def test_the_softmax_of_bfloat16_has_float32_inside():
     np.testing.assert_allclose(to_numpy(softmax(logits, "bfloat16")), expected, rtol=2**-8)  # rounded once, at the end
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="oneDNN is TensorFlow's")
 def test_the_softmax_of_bfloat16_has_float32_inside_without_onednn():
     this = f"{__file__}::test_the_softmax_of_bfloat16_has_float32_inside"
@@ -360,7 +370,7 @@ def test_head_equals_its_formula():
         (lambda: EncoderBlock(WIDTH, 4, 32, norm="batch_norm"), "norm='batch_norm'"),
         (lambda: FeedForward(WIDTH, 32, activation="relu"), "activation='relu'"),
         (lambda: FeedForward(WIDTH, 33, gated=True), "intermediate_dim=33"),
-        (lambda: EncoderEmbedding(VOCABULARY, WIDTH, position="rotary"), "position='rotary'"),
+        (lambda: EncoderEmbedding(VOCABULARY, WIDTH, position="alibi"), "position='alibi'"),
         (lambda: SelfAttention(WIDTH, 3), "num_heads=3"),
     ],
 )

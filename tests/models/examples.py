@@ -14,7 +14,7 @@ LETTERS = string.ascii_lowercase
 WORDS = ["the", "cat", "sat", "on", "mat", "dog", "strasse", "cafe", "par", "##is"]
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *("##" + c for c in LETTERS), *".,[]", *WORDS]
 TEXTS = ["The cat sat on the mat.", "A dog, on the mat", "Paris", "the café on the Straße"] * 2
-FAMILIES = ["tiny_bert", "tiny_24h", "tiny_crammed"]
+FAMILIES = ["tiny_bert", "tiny_24h", "tiny_crammed", "tiny_frontier"]
 # Larger than the vocabulary, as a model's table that is padded to a multiple of 64.
 VOCABULARY_SIZE = 128
 

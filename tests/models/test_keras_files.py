@@ -15,7 +15,7 @@ from .examples import TEXTS, encoder, masked_lm, tokenizer
 
 PROGRAM = """
 import json, sys
-import budgetbert, keras
+import budgetbert.models, keras
 masked_lm, classifier = (keras.models.load_model(path) for path in sys.argv[1:3])
 filled = masked_lm.fill_mask(["the [MASK] sat on the mat."], k=5)
 logits = classifier.predict(json.loads(sys.argv[3]), verbose=0)
@@ -40,7 +40,9 @@ def files(tmp_path_factory):
     return folder, predictions
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+@pytest.mark.parametrize(
+    "backend", ["tensorflow", *(pytest.param(name, marks=pytest.mark.slow) for name in ("jax", "torch"))]
+)
 def test_a_fresh_process_predicts_the_same(files, backend):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")

@@ -23,7 +23,7 @@ TASKS = {
 def test_fit_and_predict_on_raw_strings(task, tmp_path):
     kwargs, x, y = TASKS[task]
     model = classifier(**kwargs)
-    history = model.fit(x, y, batch_size=4, verbose=0).history
+    history = model.fit(x, y, batch_size=4, epochs=1, verbose=0).history
     assert np.isfinite(history["loss"]).all()
     logits = model.predict(x, verbose=0)
     assert logits.shape == (8, kwargs["num_classes"])
@@ -80,3 +80,58 @@ def test_a_classifier_starts_from_a_pretrained_directory(tmp_path):
     pairs = (TEXTS, TEXTS[::-1])
     loaded.preprocessor.sequence_length = model.preprocessor.sequence_length = 16
     np.testing.assert_allclose(loaded.predict(pairs, verbose=0), model.predict(pairs, verbose=0), atol=1e-5)
+
+
+def test_an_activation_makes_probabilities_of_the_logits(tmp_path):
+    model = classifier(3, activation="softmax")
+    logits = model.without_activation().predict(model.preprocessor(TEXTS), verbose=0)
+    expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    np.testing.assert_allclose(model.predict(TEXTS, verbose=0), expected, atol=1e-6)
+    labels = np.arange(8) % 3
+    loss = model.evaluate(TEXTS, labels, verbose=0)[0]  # the default loss knows that these are probabilities
+    assert loss == pytest.approx(-np.log(expected[np.arange(8), labels]).mean(), rel=1e-4)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict(TEXTS, verbose=0), expected, atol=1e-6)
+    model.save_to_preset(tmp_path / "preset")
+    loaded = BertBudgetTextClassifier.from_preset(str(tmp_path / "preset"))
+    assert loaded.activation is keras.activations.softmax
+
+
+def test_an_activation_of_a_preset_is_that_of_the_output():
+    model = BertBudgetTextClassifier.from_preset(
+        "tiny_24h", load_weights=False, num_classes=2, activation="sigmoid", num_layers=1, vocabulary_size=64
+    )
+    assert model.backbone.activation == "gelu"
+    assert model.activation is keras.activations.sigmoid
+    assert model.without_activation() is not model
+    assert classifier(2).without_activation().output_shape == (None, 2)
+
+
+def test_label_names_of_a_folder_do_not_fit_another_number_of_classes(tmp_path):
+    classifier(2, label_names=["no", "yes"]).save_to_preset(tmp_path / "preset")
+    with pytest.raises(ValueError, match=r"2 label_names for num_classes=5: give .* 5 strings, or label_names=None"):
+        BertBudgetTextClassifier.from_preset(str(tmp_path / "preset"), num_classes=5)
+    model = BertBudgetTextClassifier.from_preset(str(tmp_path / "preset"), num_classes=5, label_names=None)
+    assert model.logits.units == 5
+    with pytest.raises(ValueError, match="is one string for num_classes=2"):
+        classifier(2, label_names="ab")
+
+
+def test_rows_longer_than_the_positions_are_one_sentence_on_every_backend():
+    model = classifier(2)
+    model.preprocessor.sequence_length = 600
+    for call in (lambda: model.predict(TEXTS, verbose=0), lambda: model.fit(TEXTS, np.arange(8) % 2, verbose=0)):
+        with pytest.raises(ValueError, match=r"Rows of 600 tokens are longer than the model's 512 positions"):
+            call()
+
+
+@pytest.mark.parametrize("make", [lambda: classifier(2), masked_lm, encoder])
+def test_the_old_format_of_files_is_refused(make, tmp_path):
+    for name in ("model.h5", "model.hdf5"):
+        with pytest.raises(ValueError, match=r"model.h(5|df5) would be in Keras' old HDF5 format"):
+            make().save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+    model = make()
+    model.save_weights(tmp_path / "model.weights.h5")
+    model.load_weights(tmp_path / "model.weights.h5")

@@ -2,10 +2,13 @@ import json
 import os
 
 import keras
+import numpy as np
 import pytest
 
 from budgetbert.models import BertBudgetTokenizer
-from budgetbert.normalization import Normalizer
+from budgetbert.tokenization.encoder import Encoder
+from budgetbert.tokenization.normalizer import Normalizer
+from budgetbert.tokenization.vocabulary import standalone_tokenizer
 
 from .examples import TEXTS, VOCABULARY, tokenizer
 
@@ -42,6 +45,27 @@ def test_cased_text_keeps_its_capitals():
 def test_special_tokens_in_the_text_stand_for_themselves():
     assert words("The [MASK]sat [SEP]") == ["the", "[MASK]", "sat", "[SEP]"]
     assert words("[mask]") == ["[", "m", "##a", "##s", "##k", "]"]
+
+
+@pytest.mark.parametrize("normalizer", ["bert", "cramming"])
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_private_use_characters_are_dropped_as_in_a_corpus(normalizer, lowercase):
+    # the ends of the three areas, what bullets of PDFs are, and those that mark special tokens while text is normalised
+    points = [0xE000, 0xF0B7, 0xF8FF, 0xF0000, 0xFFFFD, 0x100000, *range(0x10FFF0, 0x10FFF5), 0x10FFFD]
+    texts = [
+        text.format(chr(point)) for point in points for text in ("{0}the cat", "the {0} cat", "t{0}he cat{0}", "{0}")
+    ]
+    expected = [[] if text.isspace() or len(text) == 1 else ["the", "cat"] for text in texts]
+    tokens = tokenizer(normalizer=normalizer, lowercase=lowercase)
+    ids = as_lists(tokens(texts))
+    assert [[tokens.id_to_token(i) for i in row] for row in ids] == expected
+    rows = Encoder(VOCABULARY, tokens.normalizer, np.uint16)(texts)
+    assert [row.tolist() for row in rows] == ids
+    standalone = standalone_tokenizer(VOCABULARY, tokens.normalizer)
+    assert [standalone.encode(text, add_special_tokens=False).ids for text in texts] == ids
+    tf = pytest.importorskip("tensorflow")
+    assert tf.function(lambda x: tokens(x))(tf.constant(texts)).to_list() == ids
+    assert words(f"[{chr(0xE000)}MASK]{chr(0x10FFF4)} the") == words("[MASK] the") == ["[MASK]", "the"]
 
 
 def test_special_tokens_in_the_text_can_be_text():

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from budgetbert.models import PRESETS, BertBudgetMaskedLM, BertBudgetTextClassifier
+from budgetbert.models import BertBudgetMaskedLM, BertBudgetTextClassifier
 from budgetbert.optimizers import Lamb, count_parts, exclude_from_weight_decay, is_decayed, is_hidden_matrix
+from budgetbert.presets import PRESETS
 
 # What each variable is: D it decays, A LAMB adapts its step, H a hidden matrix; a digit, that it is so many in one.
 BLOCK = {
@@ -57,14 +58,20 @@ ENCODERS = {
         },
     ),
 }
-HEADS = {"bert": {**HEAD_TRANSFORM, "masked_lm_head/bias": ""}, "24h": HEAD_TRANSFORM, "crammed": {}}
+# Rotary positions have no variable.
+ENCODERS["frontier"] = (
+    GATED_BLOCK,
+    {name: kind for name, kind in ENCODERS["crammed"][1].items() if name != "embeddings/position_scale"},
+)
+HEADS = {"bert": {**HEAD_TRANSFORM, "masked_lm_head/bias": ""}, "24h": HEAD_TRANSFORM, "crammed": {}, "frontier": {}}
+LAYERS = 2
 
 
 def narrow(task, preset, **arguments):
-    """A preset with all of its variables, a few numbers wide."""
-    heads = PRESETS[preset]["backbone"]["num_heads"]
-    sizes = {"vocabulary_size": 8, "hidden_dim": heads, "intermediate_dim": 2 * heads, "max_sequence_length": 4}
-    return task.from_preset(preset, load_weights=False, **sizes, **arguments)
+    """A preset with all of its variables, a few numbers wide and two layers deep."""
+    width = 2 * PRESETS[preset]["backbone"]["num_heads"]
+    sizes = {"vocabulary_size": 8, "hidden_dim": width, "intermediate_dim": 2 * width, "max_sequence_length": 4}
+    return task.from_preset(preset, load_weights=False, num_layers=LAYERS, **sizes, **arguments)
 
 
 def kind_of(variable):
@@ -83,11 +90,10 @@ def kind_of(variable):
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_every_variable_of_every_preset_is_what_the_papers_take_it_for(preset):
-    family = next(name for name in ("24h", "crammed", "bert") if name in preset)
+    family = next(name for name in ("24h", "crammed", "frontier", "bert") if name in preset)
     block, others = ENCODERS[family]
     model = narrow(BertBudgetMaskedLM, preset)
-    layers = PRESETS[preset]["backbone"]["num_layers"]
-    expected = {f"block_{i}/{name}": kind for i in range(layers) for name, kind in block.items()}
+    expected = {f"block_{i}/{name}": kind for i in range(LAYERS) for name, kind in block.items()}
     assert {v.path: kind_of(v) for v in model.trainable_variables} == {**expected, **others, **HEADS[family]}
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import keras
 import pytest
 
+import budgetbert.models  # noqa: F401 (it registers the classes of the files that are loaded here)
+
 REPOSITORY = Path(__file__).parents[2]
 RECIPE = REPOSITORY / "recipes" / "academic_24h.py"
 
@@ -44,6 +46,7 @@ def test_help_says_what_a_run_costs_and_shows_the_flags():
         assert shown in done.stdout
 
 
+@pytest.mark.slow
 def test_text_goes_in_and_an_encoder_that_fills_masks_comes_out(small_text, tmp_path):
     flags = ("--corpus", small_text, "--output_dir", tmp_path / "run", "--preset", "tiny", "--budget", "3steps")
     done = run(*flags, "--batch_size", 8, "--micro_batch_size", 8, "--precision", "float32")

@@ -21,10 +21,9 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def run(*flags):
-    environment = {name: value for name, value in os.environ.items() if name != "BUDGETBERT_WITHOUT_KERAS"}
     return subprocess.run(
         [sys.executable, REPOSITORY / "recipes" / "export_model.py", *map(str, flags)],
-        env=environment | {"PYTHONPATH": str(REPOSITORY)},
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
     )
@@ -36,6 +35,7 @@ def export(model, export_format, directory, *flags):
     return done
 
 
+@pytest.mark.slow
 def test_what_was_trained_on_any_backend_is_served(tmp_path):
     model = finetuned()
     model.save(tmp_path / "model.keras")
@@ -54,6 +54,7 @@ def snippets(card):
     return dict(re.findall(r"^### ([\w ]+)\n.*?^```python\n(.*?)^```", card, re.MULTILINE | re.DOTALL))
 
 
+@pytest.mark.slow
 @pytest.mark.without_backend
 @pytest.mark.parametrize("kind", ["a run's masked-LM", "a classifier"])
 def test_the_three_snippets_of_the_card_say_the_same(kind, tmp_path, finished_run):
@@ -133,7 +134,7 @@ def test_a_missing_package_is_named(tmp_path):
         "import sys; sys.modules['tf2onnx'] = None; from budgetbert.export.export import check_request; "
         f"check_request('onnx', {str(tmp_path / 'x')!r}, 'float32')"
     )
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "BUDGETBERT_WITHOUT_KERAS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert "--format onnx needs" in done.stderr
     assert "tf2onnx, which is not installed: pip install 'budgetbert[onnx]'" in done.stderr

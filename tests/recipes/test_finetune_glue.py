@@ -5,7 +5,7 @@ import json
 import keras
 import pytest
 
-from tests.glue import folder
+from tests.finetuning import folder
 from tests.programs import call
 
 RECIPE = "recipes/finetune_glue.py"
@@ -24,6 +24,7 @@ def glue(tmp_path_factory):
     return folder.write(tmp_path_factory.mktemp("glue"), tasks=("CoLA", "RTE"))
 
 
+@pytest.mark.slow
 def test_from_a_file_to_a_table(model, glue, tmp_path):
     flags = ("--model", model, "--glue_dir", glue, "--protocol", "quick", "--output_dir", tmp_path / "out")
     done = call(RECIPE, *flags, "--max_train_examples", "60", "--precision", "float32")
@@ -37,6 +38,7 @@ def test_from_a_file_to_a_table(model, glue, tmp_path):
     assert "trained on 60 of 120 examples" in result["tasks"]["rte"]["notes"]
 
 
+@pytest.mark.slow
 def test_two_commands_on_one_directory_make_one_result(model, glue, tmp_path):
     flags = ("--model", model, "--glue_dir", glue, "--protocol", "quick", "--output_dir", tmp_path / "out")
     for task in ("cola", "rte"):
@@ -60,13 +62,15 @@ def test_two_commands_on_one_directory_make_one_result(model, glue, tmp_path):
         ({"--output_dir": None}, "--output_dir is missing"),
     ],
 )
-def test_bad_input_is_one_sentence_and_code_2(model, glue, tmp_path, changed, sentence):
+def test_bad_input_is_one_sentence_and_code_2_before_keras_is_imported(model, glue, tmp_path, changed, sentence):
     flags = {"--model": model, "--glue_dir": glue, "--output_dir": tmp_path / "out", **changed}
-    done = call(RECIPE, *(part for name, value in flags.items() if value is not None for part in (name, value)))
+    (tmp_path / "keras.py").write_text("raise ImportError('Keras was imported')")
+    arguments = (part for name, value in flags.items() if value is not None for part in (name, value))
+    done = call(RECIPE, *arguments, first_on_path=tmp_path)
     assert done.returncode == 2
     assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "out" / "cola").exists()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.without_backend

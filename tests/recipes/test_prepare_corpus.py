@@ -1,3 +1,4 @@
+import dataclasses
 import gzip
 import json
 import os
@@ -9,16 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from budgetbert.corpus.options import Options
 from tests.pages import Page
+
+pytestmark = pytest.mark.without_backend
 
 REPOSITORY = Path(__file__).parents[2]
 
 
 def run(*flags):
-    environment = {name: value for name, value in os.environ.items() if name != "BUDGETBERT_WITHOUT_KERAS"}
     return subprocess.run(
         [sys.executable, REPOSITORY / "recipes" / "prepare_corpus.py", *map(str, flags)],
-        env=environment | {"PYTHONPATH": str(REPOSITORY)},
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
     )
@@ -74,6 +77,16 @@ def test_flags_reach_the_manifest(tmp_path, text):
     assert manifest["vocabulary"]["size"] == 320  # the next multiple of 64
 
 
+def test_help_lists_every_option():
+    done = run("--help")
+    assert done.returncode == 0
+    shown = " ".join(done.stdout.split())
+    for name in ("corpus", "output_dir", "workers", "engine", "[no]verify"):
+        assert f"--{name}: " in shown
+    for field in dataclasses.fields(Options):
+        assert f"--{'[no]' * (field.type is bool)}{field.name}: {field.metadata['help']}" in shown
+
+
 def test_an_existing_corpus_can_be_verified(tmp_path, text):
     run("--corpus", text, "--output_dir", tmp_path / "corpus", "--vocabulary_size=512", "--workers=1")
     assert run("--output_dir", tmp_path / "corpus", "--verify").returncode == 0
@@ -113,7 +126,11 @@ def bad_inputs():
     yield "start of sentences", [corpus, output, "--rows=sentences", "--row_start=cls"], "have [CLS] anyway"
     yield "short rows", [corpus, output, "--sequence_length=1"], "--sequence_length=1 is out of range"
     yield "large share", [corpus, output, "--validation_fraction=0.9"], "--validation_fraction=0.9 is out of range"
-    yield "small vocabulary", [corpus, output, "--vocabulary_size=10"], "--vocabulary_size=64 is out of range"
+    yield (
+        "small vocabulary",
+        [corpus, output, "--vocabulary_size=10"],
+        "--vocabulary_size=10 is out of range: give 256 to",
+    )
     yield "no workers", [corpus, output, "--workers=0"], "--workers=0 is out of range"
     yield "two vocabularies", [corpus, output, "--vocabulary=v", "--vocabulary_size=512"], "exclude each other"
     yield "no vocabulary", [corpus, output, "--vocabulary={}/gone.txt"], "gone.txt: the vocabulary cannot be read"

@@ -1,4 +1,4 @@
-"""The three training recipes through their command lines: what they log is what was published."""
+"""The training recipes through their command lines: what they log is what was published."""
 
 import json
 import os
@@ -9,11 +9,13 @@ from pathlib import Path
 import keras
 import pytest
 
+import budgetbert.models  # noqa: F401 (it registers the classes of the files that are loaded here)
 from budgetbert.corpus.store import open_corpus
-from budgetbert.training.run import Run
+from budgetbert.training.run.directory import Run
 
 REPOSITORY = Path(__file__).parents[2]
-RECIPES = ("academic_24h", "cramming_24h", "lamb_76min")
+NOT_DECAYED = ["bias", "gamma", "beta", "scale"]
+RECIPES = ("academic_24h", "cramming_24h", "lamb_76min", "frontier")
 
 
 def run(recipe, *flags):
@@ -45,6 +47,7 @@ def in_recipe(recipe, code):
     return json.loads(subprocess.check_output([sys.executable, "-c", code], cwd=REPOSITORY, text=True))
 
 
+@pytest.mark.slow
 def test_academic_24h(small_text, tmp_path):
     flags = ("--budget", "20steps", "--batch_size", 8, "--micro_batch_size", 4)
     run, printed = trained("academic_24h", small_text, tmp_path, *flags)
@@ -68,6 +71,7 @@ def test_academic_24h(small_text, tmp_path):
     assert "rows" not in "".join(line for line in printed.splitlines() if "differs" in line)
 
 
+@pytest.mark.slow
 def test_cramming_24h(small_text, tmp_path):
     flags = ("--budget", "20steps", "--batch_size", 16, "--micro_batch_size", 4)
     run, _ = trained("cramming_24h", small_text, tmp_path, *flags)
@@ -90,6 +94,38 @@ def test_cramming_24h(small_text, tmp_path):
     assert keras.models.load_model(tmp_path / "model.keras").backbone.dropout == 0.1
 
 
+@pytest.mark.slow
+def test_frontier(small_text, tmp_path):
+    flags = ("--budget", "20steps", "--batch_size", 8, "--micro_batch_size", 4, "--marks", "0.5")
+    run, _ = trained("frontier", small_text, tmp_path, *flags)
+    recipe = run.read_json("recipe.json")["recipe"]
+    muon = {
+        "class": "Muon",
+        "momentum": 0.95,
+        "nesterov": True,
+        "scale": "rms",
+        "exclude_from_weight_decay": NOT_DECAYED,
+    }
+    assert muon.items() <= recipe["optimizer"].items()
+    assert recipe["mask_shares"] == [1.0, 0.0]
+    assert recipe["dropout_in_pretraining"] == 0.0
+    encoder = keras.models.load_model(tmp_path / "model.keras").backbone
+    assert (encoder.num_layers, encoder.hidden_dim, encoder.gated, encoder.position) == (4, 128, True, "rotary")
+    assert open_corpus(tmp_path / "corpus").rows_kind == "packed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["academic_24h", "lamb_76min"])
+def test_muon_takes_the_place_of_a_recipe_s_optimizer(recipe, small_text, tmp_path):
+    flags = ("--budget", "2steps", "--batch_size", 8, "--micro_batch_size", 8, "--optimizer", "muon")
+    run, printed = trained(recipe, small_text, tmp_path, *flags)
+    beta_2, epsilon, name = (0.98, 1e-6, "adamw") if recipe == "academic_24h" else (0.999, 1e-6, "lamb")
+    muon = {"class": "Muon", "adam_beta_2": beta_2, "adam_epsilon": epsilon, "weight_decay": 0.01}
+    assert muon.items() <= run.read_json("recipe.json")["recipe"]["optimizer"].items()
+    assert f"differs from the published recipe: optimizer muon, published {name}" in printed
+
+
+@pytest.mark.slow
 def test_lamb_76min_nvidia(small_text, tmp_path):
     flags = ("--budget", "9steps", "--batch_size", 16, "--micro_batch_size", 8, "--objective", "mlm_nsp")
     run, _ = trained("lamb_76min", small_text, tmp_path, *flags, "--variant", "nvidia")
@@ -106,13 +142,14 @@ def test_lamb_76min_nvidia(small_text, tmp_path):
     assert corpora[0].vocabulary == corpora[1].vocabulary
     recipe = run.read_json("recipe.json")["recipe"]
     lamb = {"class": "Lamb", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-6, "weight_decay": 0.01}
-    lamb["exclude_from_weight_decay"] = ["bias", "gamma", "beta", "scale"]
+    lamb["exclude_from_weight_decay"] = NOT_DECAYED
     assert lamb.items() <= recipe["optimizer"].items()
     assert "exclude_from_layer_adaptation" not in recipe["optimizer"]  # the same list, its default
     assert (recipe["clip_norm"], recipe["variant"]) == (1.0, "nvidia")
     assert lines(run, "validation_next_sentence_accuracy")
 
 
+@pytest.mark.slow
 @pytest.mark.without_backend
 def test_lamb_s_published_plan_is_that_of_its_paper(two_corpora, tmp_path):
     run, printed = trained("lamb_76min", two_corpora, tmp_path, "--plan_only")
@@ -121,7 +158,7 @@ def test_lamb_s_published_plan_is_that_of_its_paper(two_corpora, tmp_path):
     assert (one["learning_rate"], two["learning_rate"]) == (pytest.approx(7.07e-3, abs=2e-6), 5e-3)
     assert one["schedule"] == "polynomial(warmup=0.4, power=1)"
     assert two["schedule"] == "polynomial(warmup=0.2, power=1)"
-    assert run.read_json("recipe.json")["recipe"]["clip_norm"] is None
+    assert run.read_json("recipe.json")["recipe"]["clip_norm"] == 1.0
     assert "differs from the published recipe: row length of phase 2 64, published 512" in printed
 
 
@@ -134,8 +171,61 @@ def test_lamb_scales_with_the_square_root_of_the_batch():
     assert full == [5e-3, {"warmup": 0.2, "power": 1.0}]
     assert half == [pytest.approx(5e-3 / 2**0.5), {"warmup": 0.1, "power": 1.0}]  # the paper's row of 16K
     assert small == [pytest.approx(5e-3 / 8), {"warmup": 0.05, "power": 1.0}]  # 1/320 by the formula
-    assert nvidia == [pytest.approx(3e-3), {"warmup": 0.2843, "power": 0.5, "jump": True}]
-    assert second == [pytest.approx(2e-3), {"warmup": 0.128, "power": 0.5, "jump": True}]
+    assert nvidia == [pytest.approx(3e-3), {"warmup": 0.2843, "power": 0.5}]
+    assert second == [pytest.approx(2e-3), {"warmup": 0.128, "power": 0.5}]
+
+
+@pytest.mark.without_backend
+@pytest.mark.parametrize(("rows", "steps", "peak", "warmup"), [(65536, 7038, 7.0711e-3, 0.4), (32768, 1561, 5e-3, 0.2)])
+def test_lamb_s_rates_of_both_phases_are_those_of_the_published_formula(rows, steps, peak, warmup):
+    code = f"rate, curve = recipe.paper_rates({rows}); "
+    code += f"print(json.dumps([rate * curve(t / {steps}) for t in range({steps})]))"
+    rates = in_recipe("lamb_76min", code)
+    for t, rate in enumerate(rates):
+        assert rate == pytest.approx(peak * (t / (warmup * steps) if t < warmup * steps else 1 - t / steps), rel=1e-4)
+    assert sum(rates) / steps == pytest.approx(peak * (0.5 * warmup + 0.5 * (1 - warmup) ** 2), rel=1e-3)
+
+
+@pytest.mark.without_backend
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("batch_ramp", "nan"), ("stop_at", "nan"), ("price_per_hour", "nan"), ("price_per_hour", "inf")),
+        *(("learning_rate", "nan"), ("learning_rate", "inf"), ("batch_size", 10**22), ("micro_batch_size", 2**31)),
+    ],
+)
+def test_a_number_that_is_none_ends_with_one_sentence_before_keras_is_imported(tmp_path, name, value):
+    done = run("academic_24h", "--demo", "--output_dir", tmp_path / "run", f"--{name}", value)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert name in done.stderr
+    assert str(value) in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.without_backend
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--corpus", "nowhere"], "nowhere"),
+        (["--corpus", "demo", "--preset", "mni"], "--preset mni is unknown"),
+        (["--corpus", "demo", "--budget", "10"], "--budget '10' cannot be read"),
+        (["--corpus", "demo", "--checkpoint_every", "5tokens"], "--checkpoint_every '5tokens' cannot be read"),
+    ],
+)
+def test_a_mistake_is_told_before_keras_is_imported(tmp_path, flags, message):
+    code = (
+        "import sys; sys.path.insert(0, 'recipes'); import academic_24h as recipe; from budgetbert import command_line"
+    )
+    code += (
+        "\ntry: command_line.run(recipe.main)\nfinally: assert not {'keras', 'tensorflow', 'jax'} & set(sys.modules)"
+    )
+    command = [sys.executable, "-c", code, *flags, "--output_dir", str(tmp_path / "run")]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.without_backend
@@ -143,12 +233,12 @@ def test_lamb_scales_with_the_square_root_of_the_batch():
 def test_the_surface_is_what_stands_so_far(recipe):
     """What users type is a promise: a flag is added here on purpose or not at all."""
     code = "from absl import flags; modules = flags.FLAGS.flags_by_module_dict(); print(json.dumps(sorted(f.name "
-    code += "for m, fs in modules.items() if m in ('budgetbert.training.options', recipe.__name__) for f in fs)))"
+    code += "for m, fs in modules.items() if m in ('budgetbert.training.flags', recipe.__name__) for f in fs)))"
     assert in_recipe(recipe, code) == sorted(
         [
             *("batch_ramp", "batch_size", "budget", "checkpoint_every", "corpus", "demo", "devices", "early_stop"),
-            *("keep_checkpoints", "learning_rate", "loggers", "marks", "mask_rate", "micro_batch_size", "output_dir"),
-            *("plan_only", "precision", "preset", "price_per_hour", "seed", "stop_at"),
+            *("keep_checkpoints", "learning_rate", "loggers", "marks", "mask_rate", "micro_batch_size", "optimizer"),
+            *("output_dir", "plan_only", "precision", "preset", "price_per_hour", "recalibrate", "seed", "stop_at"),
             *(("objective", "phases", "variant") if recipe == "lamb_76min" else ()),
         ]
     )

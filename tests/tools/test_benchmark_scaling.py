@@ -5,6 +5,8 @@ import pytest
 
 from tests.programs import call
 
+pytestmark = [pytest.mark.without_backend, pytest.mark.slow]
+
 
 def test_sizes_are_varied_and_fitted_and_clusters_projected(tmp_path):
     path = tmp_path / "scaling.json"

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [pytest.mark.without_backend, pytest.mark.slow]
+
 TOOL = Path(__file__).parents[2] / "tools" / "benchmark_serving.py"
 
 

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = [pytest.mark.without_backend, pytest.mark.slow]
+
 TOOLS = pathlib.Path(__file__).parents[2] / "tools"
 WITHOUT_TENSORFLOW = """
 import runpy, sys

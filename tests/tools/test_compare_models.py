@@ -5,6 +5,8 @@ import pytest
 from budgetbert.corpus.prepare import prepare_corpus
 from tests.programs import call
 
+pytestmark = [pytest.mark.without_backend, pytest.mark.slow]
+
 TOOL = "tools/compare_models.py"
 
 

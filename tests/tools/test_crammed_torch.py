@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 from keras import ops
 
-from budgetbert.models import PRESETS, BertBudgetMaskedLM
-from budgetbert.training.objectives import MaskedLanguageModeling
+from budgetbert.models import BertBudgetMaskedLM
+from budgetbert.presets import PRESETS
+from budgetbert.training.step.objectives import MaskedLanguageModeling
+
+pytestmark = pytest.mark.without_backend
 
 torch = pytest.importorskip("torch")
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -27,10 +30,10 @@ def test_it_has_the_published_number_of_parameters():
 
 def test_its_loss_is_ours_at_equal_weights():
     pytest.importorskip("transformers")
+    from harness import masked_rows, setup_of
     from peers.crammed_torch import CrammedBert
-    from training_setup import masked_rows, setup_of
 
-    from budgetbert.export.torch_model import to_torch
+    from budgetbert.models.hugging_face import to_torch
 
     model = BertBudgetMaskedLM.from_preset("tiny_crammed", load_weights=False, vocabulary_size=256)
     for variable in model.trainable_variables:  # gains and offsets, too, so that each of them matters
@@ -39,7 +42,7 @@ def test_its_loss_is_ours_at_equal_weights():
     batch["weights"][0, 3:] = 0
 
     peer = CrammedBert(PRESETS["tiny_crammed"]["backbone"] | {"vocabulary_size": 256})
-    weights = to_torch(model).state_dict()
+    weights = to_torch(model).budgetbert.state_dict()
     del weights["positions.weight"]  # there the scale is multiplied into the table
     scale = ops.convert_to_numpy(model.backbone.embeddings.position_scale)
     peer.load_state_dict(weights | {"position_scale": torch.tensor(float(scale))})
@@ -54,7 +57,7 @@ def test_its_loss_is_ours_at_equal_weights():
 
 @pytest.mark.parametrize(("family", "recipe"), [("24h", "academic_24h"), ("crammed", "cramming_24h")])
 def test_the_setups_are_those_of_the_recipes(family, recipe):
-    from training_setup import SETUPS
+    from harness import SETUPS
 
     tree = ast.parse((REPOSITORY / "recipes" / f"{recipe}.py").read_text())
     published = next(

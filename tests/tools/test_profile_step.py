@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = [pytest.mark.without_backend, pytest.mark.slow]
+
 TOOL = pathlib.Path(__file__).parents[2] / "tools" / "profile_step.py"
 
 

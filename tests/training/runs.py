@@ -2,15 +2,16 @@
 
 import dataclasses
 import functools
-import types
 from unittest import mock
 
 import keras
 
 from budgetbert import schedules
-from budgetbert.models.presets import PRESETS
 from budgetbert.optimizers import Lamb
+from budgetbert.presets import PRESETS
+from budgetbert.training.flags import Options
 from budgetbert.training.pretrain import Phase, Recipe, pretrain
+from budgetbert.training.step.base import make_step
 
 RECIPE = Recipe(
     name="academic_24h",
@@ -43,8 +44,16 @@ TWO_PHASES = Recipe(
 )
 
 
+EVERY_STEP = (1, 600.0)  # Of `log_every`: a line of the log for each step.
+SEAMS = ("log_every", "now", "make_step", "watchers", "hooks", "report")
+
+
 def train(corpus, output_dir, recipe=RECIPE, **flags):
-    """Runs `pretrain` with the flags' defaults, `tiny` in float32 and 12 steps of 8 rows unless told otherwise."""
+    """Runs `pretrain` with the flags' defaults, `tiny` in float32 and 12 steps of 8 rows unless told otherwise.
+
+    Keyword arguments of `pretrain` (`SEAMS`) are passed on; no report is drawn unless it is asked for.
+    """
+    seams = {"report": False} | {name: flags.pop(name) for name in SEAMS if name in flags}
     values = {
         "corpus": str(corpus),
         "output_dir": str(output_dir),
@@ -56,19 +65,37 @@ def train(corpus, output_dir, recipe=RECIPE, **flags):
         "mask_rate": "0.15",
         "batch_ramp": 0.0,
         "precision": "float32",
-        "seed": 0,
-        "devices": "auto",
         "checkpoint_every": "3steps",
-        "keep_checkpoints": 3,
-        "marks": None,
-        "stop_at": 1.0,
-        "early_stop": None,
-        "loggers": None,
-        "price_per_hour": None,
-        "plan_only": False,
-        "demo": False,
     }
-    return pretrain(recipe, types.SimpleNamespace(**{**values, **flags}))
+    return pretrain(recipe, Options.read(values | flags, recipe.family), **seams)
+
+
+class SlowStep:
+    """A clock that only the optimizer's steps move on, for `now` and `make_step` of `pretrain`.
+
+    Args:
+        seconds_of: function of the seconds so far that returns those of the next step.
+    """
+
+    def __init__(self, seconds_of):
+        self._seconds_of, self._seconds = seconds_of, 0.0
+
+    def now(self):
+        """Returns the seconds so far."""
+        return self._seconds
+
+    def make_step(self, *arguments):
+        """Returns the `Step` of the current backend, whose steps take time by this clock."""
+        step = make_step(*arguments)
+        apply = step.apply
+
+        def timed(learning_rate):
+            if learning_rate:  # That of calibration is 0.
+                self._seconds += self._seconds_of(self._seconds)
+            return apply(learning_rate)
+
+        step.apply = timed
+        return step
 
 
 def train_clipped(corpus, output_dir, **flags):

@@ -8,20 +8,17 @@ import signal
 import socket
 import subprocess
 import sys
-from unittest import mock
 
 import keras
 import numpy as np
 
 from budgetbert import command_line
 from budgetbert.batches import stack
-from budgetbert.training.display import Display
-from budgetbert.training.loop import Loop
-from budgetbert.training.objectives import MaskedLanguageModeling
-from budgetbert.training.replicas import open_replicas
-from budgetbert.training.update import make_update
+from budgetbert.training.step.base import make_step
+from budgetbert.training.step.devices import open_devices
+from budgetbert.training.step.objectives import MaskedLanguageModeling
 from tests.training.runs import train_clipped
-from tests.training.test_loss_scaling import model_without_attention
+from tests.training.step.test_loss_scaling import model_without_attention
 
 ROOT = pathlib.Path(__file__).parents[2]
 PATIENCE = 300  # seconds; only a run that hangs takes so long, also on a busy machine
@@ -38,10 +35,11 @@ class Runs:
         devices: int. Logical ones of the first process, if it is alone.
         trouble: tuple of a step and the name of a signal, which a process sends to itself when it has come there.
         troubled: int. The rank of that process. Defaults to the last one.
+        different: dict of the flags that the last process is started with instead. Defaults to none.
         flags: see `tests.training.runs.train`.
     """
 
-    def __init__(self, corpus, directory, processes=1, devices=1, trouble=None, troubled=None, **flags):
+    def __init__(self, corpus, directory, processes=1, devices=1, trouble=None, troubled=None, different=None, **flags):
         told = {"corpus": str(corpus), "output_dir": str(directory), **flags}
         ports = free_ports(processes)
         directory.parent.mkdir(exist_ok=True)
@@ -49,7 +47,8 @@ class Runs:
         self._processes = []
         troubled = processes - 1 if troubled is None else troubled
         for rank, path in enumerate(self._outputs):
-            arguments = (told, devices, trouble if rank == troubled else None)
+            own = {**told, **(different or {})} if rank == processes - 1 else told
+            arguments = (own, devices, trouble if rank == troubled else None)
             with open(path, "w", encoding="utf-8") as output:
                 self._processes.append(start("train_here", arguments, output, place(rank, ports)))
 
@@ -144,22 +143,21 @@ def make_logical_devices(count):
 
 def train_here(told, devices, trouble):
     """What each process of `Runs` does; it prints the step after which it has left the loop."""
-    display, train = Display.__call__, Loop.__call__
+    states = []
 
-    def meet_trouble(self, line, fraction):
-        display(self, line, fraction)
+    def meet_trouble(line, spent):
         if trouble and line["step"] == trouble[0]:
             os.kill(os.getpid(), getattr(signal, trouble[1]))
 
-    def leave(self):
-        ended = train(self)
-        print(f"\nleft after {self.progress.step}", flush=True)
-        return ended
+    def main():
+        try:
+            train_clipped(**told, watchers=[meet_trouble], hooks=[lambda state: states.append(state)])
+        finally:
+            print(f"\nleft after {states[-1].progress.step if states else 0}", flush=True)
 
     make_logical_devices(devices)
     sys.argv = ["recipe"]
-    with mock.patch.object(Display, "__call__", meet_trouble), mock.patch.object(Loop, "__call__", leave):
-        command_line.run(lambda: train_clipped(**told))
+    command_line.run(main)
 
 
 def overflow_here():
@@ -177,20 +175,20 @@ def overflow_here():
     }
     first, last = ({**batch, "weights": batch["weights"].copy()} for _ in range(2))
     first["weights"][0] = last["weights"][-1] = np.inf
-    with open_replicas("2") as replicas:
-        with replicas.scope():
+    with open_devices(2) as devices:
+        with devices.scope():
             model = model_without_attention("mixed_float16")
             optimizer = keras.optimizers.AdamW()
-        update = make_update(model, optimizer, MaskedLanguageModeling(), 1.0, replicas)
+        step = make_step(model, optimizer, MaskedLanguageModeling(), 1.0, devices)
         seen = []
-        for step in (batch, first, last, batch):
-            update.accumulate(stack([step], 2), 1, len(seen))
-            scalars = update.apply(1e-3)
-            update.synchronize()
+        for given in (batch, first, last, batch):
+            step.accumulate(stack([given], 2), 1, len(seen))
+            scalars = step.apply(1e-3)
+            step.synchronize()
             seen.append(
                 {
                     "finite": bool(np.isfinite(keras.ops.convert_to_numpy(scalars["gradient_norm"]))),
-                    "scale": update.scale_state["scale"],
+                    "scale": step.scale_state["scale"],
                     "iterations": int(keras.ops.convert_to_numpy(optimizer.iterations)),
                     "weights": float(sum(np.abs(weight).sum(dtype="float64") for weight in model.get_weights())),
                 }

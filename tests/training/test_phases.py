@@ -11,19 +11,20 @@ import pytest
 from keras import ops
 
 from budgetbert import schedules
-from budgetbert.budget import Budget, BudgetClock
-from budgetbert.command_line import InputError
+from budgetbert.batches import Loader
+from budgetbert.budget import Budget
 from budgetbert.corpus.prepare import prepare_corpus
+from budgetbert.errors import InputError
 from budgetbert.models import BertBudgetMaskedLM
 from budgetbert.optimizers import Lamb
-from budgetbert.training import job, loop
-from budgetbert.training.corpora import open_prepared
-from budgetbert.training.objectives import MaskedLanguageModelingAndNextSentence
+from budgetbert.training.loop.guards import LossGuard
+from budgetbert.training.plan.corpora import open_prepared
 from budgetbert.training.pretrain import Phase, Recipe
 from budgetbert.training.recipe import split_budget
-from budgetbert.training.run import Run
-from budgetbert.training.update import make_update
-from tests.training.runs import TWO_PHASES, train
+from budgetbert.training.run.directory import Run
+from budgetbert.training.step.base import make_step
+from budgetbert.training.step.objectives import MaskedLanguageModelingAndNextSentence
+from tests.training.runs import EVERY_STEP, TWO_PHASES, SlowStep, train
 
 
 def lines(directory, key):
@@ -33,9 +34,7 @@ def lines(directory, key):
 @pytest.fixture(scope="module")
 def undisturbed(two_corpora, tmp_path_factory):
     directory = tmp_path_factory.mktemp("phases") / "undisturbed"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("budgetbert.training.journal._STEPS", 1)  # a log line for each step
-        return directory, train(two_corpora, directory, recipe=TWO_PHASES)
+    return directory, train(two_corpora, directory, recipe=TWO_PHASES, log_every=EVERY_STEP, report=True)
 
 
 def assert_equal(model, other):
@@ -46,7 +45,7 @@ def assert_equal(model, other):
 def test_each_phase_has_its_rows_its_batch_and_an_x_of_its_own(undisturbed):
     logged = lines(undisturbed[0], "learning_rate")
     assert [(line["step"], line["phase"]) for line in logged] == [(i + 1, 1 + (i >= 8)) for i in range(12)]
-    rates = [0, 0.5, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 1, 3 / 4, 2 / 4, 1 / 4]
+    rates = [0, 0.5, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8, 1, 3 / 4, 2 / 4, 1 / 4]  # falling from step 0 on
     assert [line["learning_rate"] for line in logged] == pytest.approx([1e-3 * rate for rate in rates], abs=1e-12)
     assert [line["batch_size"] for line in logged] == 8 * [8] + 4 * [4]
     assert np.diff([0, *(line["tokens"] for line in logged)]).tolist() == 12 * [256]
@@ -94,78 +93,58 @@ def test_the_recipe_in_the_run_has_every_number(undisturbed):
     assert len(recipe["corpus"]) == 2
 
 
-def test_a_run_killed_in_its_second_phase_goes_on_to_the_same_bits(undisturbed, two_corpora, tmp_path, monkeypatch):
-    display = job.Display.__call__
-
-    def crash(self, line, fraction):
+@pytest.mark.slow
+def test_a_run_killed_in_its_second_phase_goes_on_to_the_same_bits(undisturbed, two_corpora, tmp_path):
+    def crash(line, spent):
         if line["step"] == 10:
             for thread in threading.enumerate():
                 if thread.name == "checkpoint":
                     thread.join()
             raise KeyboardInterrupt
-        display(self, line, fraction)
 
-    monkeypatch.setattr(job.Display, "__call__", crash)
     with pytest.raises(KeyboardInterrupt):
-        train(two_corpora, tmp_path, recipe=TWO_PHASES, checkpoint_every="1steps")
-    monkeypatch.undo()
+        train(two_corpora, tmp_path, recipe=TWO_PHASES, checkpoint_every="1steps", watchers=[crash])
     resumed = train(two_corpora, tmp_path, recipe=TWO_PHASES, checkpoint_every="1steps")
     assert_equal(undisturbed[1], resumed)
     assert lines(tmp_path, "resumed_from_step") == [{"resumed_from_step": 9}]
     assert lines(tmp_path, "final")[0]["validation_loss"] == lines(undisturbed[0], "final")[0]["validation_loss"]
 
 
+@pytest.mark.slow
 def test_a_run_that_stops_at_the_end_of_a_phase_goes_on_with_the_next(undisturbed, two_corpora, tmp_path):
     assert train(two_corpora, tmp_path, recipe=TWO_PHASES, stop_at=8 / 12) is None
     assert_equal(undisturbed[1], train(two_corpora, tmp_path, recipe=TWO_PHASES))
 
 
+@pytest.mark.slow
 @pytest.mark.without_backend
 def test_a_rollback_into_the_phase_before_reads_no_row_twice(two_corpora, tmp_path, monkeypatch):
-    observe, seen = loop.LossGuard.observe, []
+    observe, seen = LossGuard.observe, []
 
     def trouble(self, loss, finite):
         seen.append(loss)
         return "trouble" if len(seen) == 10 else observe(self, loss, finite)  # in the second step of phase 2
 
-    read = []
-    monkeypatch.setattr(loop.LossGuard, "observe", trouble)
-    stage = job.PhaseJob.stage
+    opened = []
+    monkeypatch.setattr(LossGuard, "observe", trouble)
+    read = Loader.read
 
-    def noted(self, *arguments):
-        made = stage(self, *arguments)
-        rows = made.rows
-        length = self.corpus.sequence_length
-        return dataclasses.replace(made, rows=lambda first, count: read.append((length, first)) or rows(first, count))
+    def noted(self, first, count):
+        opened.append((len(self.micro_batch(0, 1)["token_ids"][0]), first))
+        return read(self, first, count)
 
-    monkeypatch.setattr(job.PhaseJob, "stage", noted)
+    monkeypatch.setattr(Loader, "read", noted)
     assert train(two_corpora, tmp_path, recipe=TWO_PHASES, checkpoint_every="3steps")
-    assert read == [(32, 0), (64, 0), (32, 64), (64, 8)]
+    assert opened == [(32, 0), (64, 0), (32, 64), (64, 8)]
     assert lines(tmp_path, "final")[0]["step"] == 12
 
 
+@pytest.mark.slow
 @pytest.mark.without_backend
-def test_a_budget_in_time_is_split_by_flops(two_corpora, tmp_path, monkeypatch):
-    seconds = [0.0]
-    apply = job.make_update
-
-    def timed(*arguments):
-        update = apply(*arguments)
-        step = update.apply
-
-        def second(learning_rate):
-            if learning_rate:  # not in calibration
-                seconds[0] += 10.0
-            return step(learning_rate)
-
-        update.apply = second
-        return update
-
-    monkeypatch.setattr(job, "make_update", timed)
-    monkeypatch.setattr(job, "BudgetClock", functools.partial(BudgetClock, now=lambda: seconds[0]))
-    monkeypatch.setattr(loop.Loop, "_reserve", lambda *_: None)
-    monkeypatch.setattr("budgetbert.training.journal._STEPS", 1)
-    train(two_corpora, tmp_path, recipe=TWO_PHASES, budget="400s")
+def test_a_budget_in_time_is_split_by_flops(two_corpora, tmp_path):
+    slow = SlowStep(lambda seconds: 10.0)
+    seams = {"log_every": EVERY_STEP, "now": slow.now, "make_step": slow.make_step}
+    train(two_corpora, tmp_path, recipe=TWO_PHASES, budget="400s", **seams)
     logged = lines(tmp_path, "learning_rate")
     # 2,048 tokens in phase 1 and 1,024 in phase 2; a token of phase 2 costs a little more
     end = max(line["elapsed_seconds"] for line in logged if line["phase"] == 1)
@@ -178,11 +157,11 @@ def test_a_budget_in_time_is_split_by_flops(two_corpora, tmp_path, monkeypatch):
 def test_a_new_phase_may_set_the_step_back_and_keeps_the_moments():
     model = BertBudgetMaskedLM.from_preset("tiny_bert", load_weights=False, vocabulary_size=64)
     optimizer = Lamb(1e-3)
-    update = make_update(model, optimizer, MaskedLanguageModelingAndNextSentence())
+    step = make_step(model, optimizer, MaskedLanguageModelingAndNextSentence())
     for variable in optimizer.variables:
         variable.assign(ops.ones(variable.shape, variable.dtype))
-    update.reload()
-    update.reset_step()
+    step.reload()
+    step.reset_step()
     assert int(optimizer.iterations) == 0
     assert all(np.all(ops.convert_to_numpy(momentum) == 1) for momentum in optimizer._momentums)
 
@@ -225,6 +204,7 @@ def test_a_budget_is_split_as_the_published_plan_splits_it(budget, first):
     assert pytest.approx(0.6804, abs=1e-3) == SHARE
 
 
+@pytest.mark.slow
 @pytest.mark.without_backend
 def test_the_batch_leaves_1000_steps_in_both_phases_together(two_corpora, tmp_path):
     first, second = TWO_PHASES.phases
@@ -312,14 +292,14 @@ class TestNextSentence:
 
     def test_it_is_learnt_from_the_labels_of_the_rows(self):
         model = BertBudgetMaskedLM.from_preset("tiny_bert", load_weights=False, vocabulary_size=64, next_sentence=True)
-        update = make_update(model, keras.optimizers.Adam(), MaskedLanguageModelingAndNextSentence())
+        step = make_step(model, keras.optimizers.Adam(), MaskedLanguageModelingAndNextSentence())
         batch = self.batch()
         stacked = {name: array[None] for name, array in batch.items()}
-        before = float(update.evaluate(batch)["next_sentence_loss"]) / 5
-        for step in range(30):
-            update.accumulate(stacked, 1, step)
-            update.apply(1e-3)
-        after = update.evaluate(batch)
+        before = float(step.evaluate(batch)["next_sentence_loss"]) / 5
+        for number in range(30):
+            step.accumulate(stacked, 1, number)
+            step.apply(1e-3)
+        after = step.evaluate(batch)
         assert float(after["next_sentence_loss"]) / 5 < 0.5 * before
         assert float(after["next_sentence_accuracy"]) == 5
 

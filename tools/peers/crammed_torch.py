@@ -2,9 +2,9 @@
 
 The head runs on the masked tokens alone, attention is PyTorch's fused one, queries, keys and values come from one
 matrix, and so do the two halves of the gated feed-forward network; compiled, it leaves little to be gained without
-kernels of one's own. The names of the parameters are those of `budgetbert/export/modeling_budgetbert.py`.
+kernels of one's own. The names of the parameters are those of `budgetbert/models/modeling_budgetbert.py`.
 
-Source: Geiping & Goldstein 2022, the architecture of `crammed_base` in `budgetbert/models/presets.py`.
+Source: Geiping & Goldstein 2022, the architecture of `crammed_base` in `budgetbert/presets.py`.
 """
 
 import torch

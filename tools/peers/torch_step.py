@@ -16,7 +16,7 @@ def make_step(model, batch, setup, learning_rate, precision, mode=None):
     Args:
         model: `torch.nn.Module` of the arrays of `batch` that returns the loss.
         batch: dict of arrays, see `budgetbert.batches.Masking`.
-        setup: `training_setup.Setup`.
+        setup: `harness.Setup`.
         learning_rate: float.
         precision: `"float32"` or `"bfloat16"`, the latter by autocast.
         mode: str, that of `torch.compile`. Defaults to `None`: not compiled.

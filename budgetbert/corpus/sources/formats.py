@@ -1,0 +1,239 @@
+"""The formats of text files: cut into blocks of whole documents by one process, parsed by others.
+
+A block is what can be handed to another process: some MB of a file, cut where a document ends.
+"""
+
+import collections
+import gzip
+import io
+import json
+import re
+import zlib
+from pathlib import Path
+
+from budgetbert.corpus.sources import mediawiki, parquet, wikitext
+from budgetbert.corpus.sources.blocks import Block, DamagedFile, grouped, undecodable
+from budgetbert.files import DamagedArchive, open_archive
+
+# Longer documents are left out and counted: memory is bounded, and what is that long (a file without blank lines, a
+# dump in one line) is hardly one document. The longest novels have 6 MB.
+LONGEST_DOCUMENT_BYTES = 2**24
+USABLE = (
+    ".txt, .jsonl, .parquet, MediaWiki's .xml and WikiExtractor's wiki_00, "
+    "all but .parquet also with .gz, .bz2, .xz or .zst"
+)
+
+_NAME = re.compile(
+    r".*(?:\.(?P<suffix>txt|jsonl|parquet|xml)|\.xml-p\d+p\d+|(?:^|/)(?P<extracted>wiki_\d+)|\.json(?=\.))"
+    r"(?:\.(?P<compression>gz|bz2|xz|zst))?"
+)
+# Where a document ends: behind the match.
+_ENDS = {
+    "txt": re.compile(rb"\n[ \t\r\f\v]*\n"),
+    "jsonl": re.compile(rb"\n"),
+    "extracted": re.compile(rb"</doc>[ \t\r]*\n"),
+}
+_BLANK_LINES = re.compile(rb"\n[ \t\r\f\v]*\n\s*")
+_CHUNK = 2**18
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def kind_of(path):
+    """Returns "txt", "jsonl", "parquet", "mediawiki" or "extracted" by the name of a file, or None for any other."""
+    match = _NAME.fullmatch(Path(path).name.lower())
+    if not match or (match["suffix"] == "parquet" and match["compression"]):
+        return None
+    if match["extracted"]:
+        return "extracted"
+    if match["suffix"] in ("txt", "jsonl", "parquet"):
+        return match["suffix"]
+    return "jsonl" if match.start("suffix") < 0 and ".json." in match[0] else "mediawiki"
+
+
+def read_blocks(path, raw, block_bytes, text_field):
+    """Reads a file as blocks.
+
+    Args:
+        path: `Path`.
+        raw: the file, opened in binary mode.
+        block_bytes: int. About what a block has, except the last.
+        text_field: str. The column of a parquet file.
+
+    Yields:
+        `Block`, one at least.
+
+    Raises:
+        InputError: naming file and offset, if the file is damaged.
+    """
+    kind, offset = kind_of(path), [0]
+    try:
+        if kind == "parquet":
+            yield from parquet.blocks(path, raw, block_bytes, text_field)
+            return
+        stream = _Counted(decompressed(path, raw), offset, str(path))
+        if kind == "mediawiki":
+            yield from _mediawiki_blocks(path, io.BufferedReader(stream, _CHUNK), block_bytes)
+        else:
+            yield from _cut(kind, path, stream, block_bytes)
+    except (DamagedArchive, EOFError, zlib.error, OSError) as error:
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise DamagedFile(
+            f"{path}, behind byte {offset[0]:,} of its text: the file cannot be read further ({reason}): copy or "
+            "download it again."
+        ) from error
+
+
+def decompressed(path, raw):
+    suffix = path.suffix.lower()
+    if suffix in (".bz2", ".xz"):
+        return open_archive(raw, suffix)
+    if suffix == ".gz":
+        return gzip.open(raw, "rb")
+    if suffix == ".zst":
+        import pyarrow as pa
+
+        return pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd")
+    return raw
+
+
+class _Counted(io.RawIOBase):
+    """A stream that counts the bytes that were read from it."""
+
+    def __init__(self, stream, offset, name):
+        self._stream, self._offset, self.name = stream, offset, name
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def read(self, size=-1):
+        data = self._stream.read(size)
+        self._offset[0] += len(data)
+        return data
+
+
+def _cut(kind, path, stream, block_bytes):
+    buffer, line, skipping, any_block = bytearray(stream.read(_CHUNK)), 1, False, False
+    if buffer.startswith(_BYTE_ORDER_MARK):
+        del buffer[: len(_BYTE_ORDER_MARK)]
+    if kind == "extracted" and buffer.lstrip().startswith(b"{"):  # WikiExtractor's --json
+        kind = "jsonl"
+    ends, removed, chunk = _ENDS[kind], collections.Counter(), b"-"
+    while chunk:
+        chunk = stream.read(_CHUNK)
+        buffer += chunk
+        if skipping:
+            end = ends.search(buffer)
+            # The end itself may be cut in two, so a few bytes stay.
+            passed = end.end() if end else max(0, len(buffer) - 64)
+            line += buffer.count(b"\n", 0, passed)
+            del buffer[:passed]
+            skipping = not end
+        if skipping or (chunk and len(buffer) < block_bytes):
+            continue
+        passed = _last_end(ends, buffer) if chunk else len(buffer)
+        if passed:
+            data = bytes(buffer[:passed])
+            yield Block(kind, data, len(data), str(path), line, removed)
+            any_block, removed = True, collections.Counter()
+            line += data.count(b"\n")
+            del buffer[:passed]
+        elif len(buffer) >= LONGEST_DOCUMENT_BYTES:
+            removed["too_long"] += 1
+            skipping = True
+    if removed or not any_block:
+        yield Block(kind, b"", 0, str(path), line, removed)
+
+
+def _last_end(ends, buffer):
+    # The last end is nearly always near.
+    for start in (max(0, len(buffer) - 2**16), 0):
+        found = [match.end() for match in ends.finditer(buffer, start)]
+        if found:
+            return found[-1]
+    return 0
+
+
+def _mediawiki_blocks(path, stream, block_bytes):
+    removed = collections.Counter()
+    texts = ((text, len(text)) for text in mediawiki.pages(stream, removed))
+    # Wikitext takes a worker a hundred times as long as text, so its blocks are smaller, and count for more.
+    yield from grouped("mediawiki", path, texts, block_bytes, removed, cost=16)
+
+
+def parse(block, text_field):
+    """Parses a block.
+
+    Args:
+        block: `Block`.
+        text_field: str. The field of a JSON object that holds the text.
+
+    Yields:
+        Tuple of the text (str) and `None`, or for what cannot be used of what there is of it (str) and the reason:
+        a pair of its name in the manifest and a sentence.
+    """
+    if block.kind == "mediawiki":
+        yield from (_parse_article(markup, block.path) for markup in block.data)
+    elif block.kind == "documents":
+        yield from ((text, None) for text in block.data)
+    else:
+        yield from _PARSERS[block.kind](block, text_field)
+
+
+def _parse_article(markup, path):
+    try:
+        return wikitext.plain_text(markup), None
+    except RecursionError:
+        start = " ".join(markup[:40].split())
+        return markup, ("malformed", f"{path}: the markup of the article {start!r} is nested too deeply")
+
+
+def _parse_text(block, _):
+    start, data = 0, block.data
+    for match in [*_BLANK_LINES.finditer(data), None]:
+        piece = data[start : match.start()] if match else data[start:]
+        if piece.strip():
+            try:
+                yield piece.decode(), None
+            except UnicodeDecodeError as error:
+                yield undecodable(piece, block.path, block.line + data.count(b"\n", 0, start), error)
+        start = match.end() if match else len(data)
+
+
+def _parse_json(block, text_field):
+    for number, data in enumerate(block.data.split(b"\n"), start=block.line):
+        # Each of several files that were joined may begin with one.
+        data = data.removeprefix(_BYTE_ORDER_MARK)
+        if not data or data.isspace():
+            continue
+        where, line = f"{block.path}, line {number}", ""
+        try:
+            line = data.decode()
+            text = json.loads(line)[text_field]
+            text.encode()
+        except UnicodeDecodeError as error:
+            yield undecodable(data, block.path, number, error)
+        except UnicodeEncodeError:
+            sentence = f"{where}: the text has half a surrogate pair: write the whole character"
+            yield line, ("malformed", sentence)
+        except (ValueError, RecursionError) as error:
+            # A number of over 4,300 digits is a plain ValueError.
+            told = str(error).partition(";")[0]
+            sentence = f"{where}: this is not JSON ({told}): each line has to be one JSON object"
+            yield line, ("malformed", sentence)
+        except (KeyError, TypeError, AttributeError):
+            sentence = f"{where}: the object has no string {json.dumps(text_field)}: name its text with --text_field"
+            yield line, ("malformed", sentence)
+        else:
+            yield text, None
+
+
+def _parse_extracted(block, _):
+    return mediawiki.extracted(block.data, block.path, block.line)
+
+
+_PARSERS = {"txt": _parse_text, "jsonl": _parse_json, "extracted": _parse_extracted}

@@ -1,0 +1,48 @@
+"""A column of a parquet file."""
+
+import collections
+
+from budgetbert.corpus.sources.blocks import DamagedFile, grouped
+from budgetbert.errors import InputError
+
+_ROWS = 256  # These are decoded at a time.
+
+
+def blocks(path, raw, block_bytes, text_field):
+    """Yields the blocks of a file; the arguments are those of `formats.read_blocks`."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        file = pa.parquet.ParquetFile(raw)
+        names = file.schema_arrow.names
+        if text_field not in names:
+            raise InputError(
+                f"{path} has no column {text_field!r} but {', '.join(names)}: name one of them with --text_field."
+            )
+        if names.count(text_field) > 1:
+            raise InputError(f"{path} has {names.count(text_field)} columns {text_field!r}: rename all but one.")
+        column = file.schema_arrow.field(text_field).type
+        value = column.value_type if pa.types.is_dictionary(column) else column
+        # A file in which every value is missing has a column of nulls, whatever other files have.
+        kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+        if not any(is_kind(value) for is_kind in kinds):
+            raise InputError(f"{path}: the column {text_field!r} holds {column}, not text: name another one.")
+        batches = file.iter_batches(_ROWS, columns=[text_field], use_threads=False)
+        removed = collections.Counter()
+        texts = ((text, len(text)) for batch in batches for text in _decoded(batch.column(0), removed))
+        yield from grouped("documents", path, texts, block_bytes, removed)
+    except (pa.ArrowInvalid, pa.ArrowException, UnicodeDecodeError) as error:
+        reason = str(error).rstrip(".").partition("\n")[0]
+        raise DamagedFile(f"{path} is a damaged parquet file ({reason}): copy or download it again.") from error
+
+
+def _decoded(column, removed):
+    """Yields the texts of an Arrow array of any kind of string, and counts what is not UTF-8 in `removed`."""
+    import pyarrow as pa
+
+    for value in column.cast(pa.large_string()).cast(pa.large_binary()).to_pylist():
+        try:
+            yield (value or b"").decode()
+        except UnicodeDecodeError:
+            removed["undecodable"] += 1

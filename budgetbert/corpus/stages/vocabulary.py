@@ -1,0 +1,92 @@
+"""A vocabulary is trained on the pieces of a sample of the documents."""
+
+import collections
+import dataclasses
+from pathlib import Path
+
+from budgetbert.corpus.stages import parts
+from budgetbert.tokenization.encoder import PieceCounter
+from budgetbert.tokenization.vocabulary import train_vocabulary
+
+# The trainer itself takes 250 MB (see `tokenization.vocabulary`), and what is rare in 1 GB gets no entry.
+CHARACTERS = 2**30
+# Distinct pieces that are counted for a vocabulary, about 600 MB. Beyond, the rarest are dropped: what occurs once in
+# several GB of text never gets an entry of its own.
+_COUNTED_PIECES = 4_000_000
+
+
+def train(name, size, characters, documents, normalizer, staging):
+    """Trains a vocabulary, unless that is done.
+
+    Args:
+        name: str. What it is: the file of its entries bears it.
+        size: int, of the vocabulary.
+        characters: int. About the size of the sample.
+        documents: `parts.Documents`.
+        normalizer: `budgetbert.tokenization.normalizer.Normalizer`.
+        staging: `Staging`.
+
+    Returns:
+        list of str, the entries.
+    """
+    path = staging.directory / f"{name}.json"
+    if not path.exists():
+        kept = sum(int(lengths.sum()) for _, _, lengths, _ in documents.kept_numbers())
+        arguments = (normalizer, characters / max(kept, 1))
+        folder = staging.each("Counting words", f"pieces_for_{name}", CountPieces, arguments, documents)
+        with staging.progress.stage(f"Training the {name}"):  # A worker does it, whose memory is given back.
+            (entries,) = staging.workers.map(TrainVocabulary, (folder, len(documents.records)), [size])
+            parts.write_json(path, entries)
+        staging.release_memory(documents)
+    return parts.read_json(path)
+
+
+class CountPieces:
+    """Counts the pieces that a vocabulary is trained on, in a sample of the documents of a part that are kept.
+
+    Args:
+        documents: `parts.Documents`.
+        folder: `Path`, for what is written.
+        normalizer: `budgetbert.tokenization.normalizer.Normalizer`.
+        rate: float, the share of the documents in the sample.
+
+    A task is a list of the number of one part.
+    """
+
+    def __init__(self, documents, folder, normalizer, rate):
+        self._documents, self._folder = documents, folder
+        self._count, self._rate = PieceCounter(normalizer), rate
+
+    def __call__(self, group):
+        (index,) = group
+        selected = self._documents.selected(index)
+        if self._rate < 1:
+            selected &= parts.sampled(self._documents.numbers(index)[0], self._rate, stream=1)
+        texts, pieces = self._documents.texts(index, selected), collections.Counter()
+        for batch in parts.batches(texts):
+            pieces.update(self._count(texts[batch]))
+        parts.write_json(parts.record_path(self._folder, index), pieces)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainVocabulary:
+    """Trains a vocabulary on what `CountPieces` left in a folder for so many parts; a task is the size."""
+
+    folder: Path
+    number: int
+
+    def __call__(self, size):
+        pieces = collections.Counter()
+        for index in range(self.number):
+            pieces.update(parts.read_json(parts.record_path(self.folder, index)))
+            drop_rare(pieces, _COUNTED_PIECES)
+        return train_vocabulary(pieces, size)
+
+
+def drop_rare(pieces, most):
+    """Makes room in a Counter of more than `most` entries by dropping what was seen once, then twice ..."""
+    seen = 0
+    while len(pieces) > most:
+        seen += 1
+        for piece in [piece for piece, count in pieces.items() if count <= seen]:
+            del pieces[piece]

@@ -1,0 +1,27 @@
+"""What ends a program with one sentence."""
+
+
+class InputError(ValueError):
+    """What the user gave cannot work. The message is one sentence that names the thing and the mend."""
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on. The message is one sentence that says why and what to try."""
+
+
+def one_line(error):
+    """Returns the message of an exception on one line of at most 300 characters, for a sentence that quotes it."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]}..."
+
+
+# What the backends raise where memory runs out: by the names of the classes, which need no import, or by the message.
+_OUT_OF_MEMORY_CLASSES = {"ResourceExhaustedError", "OutOfMemoryError", "MemoryError"}
+_OUT_OF_MEMORY_WORDS = ("resource_exhausted", "out of memory", "can't allocate memory", "alloc_failed")
+
+
+def is_out_of_memory(error):
+    """Returns whether an exception of TensorFlow, JAX or torch says that memory ran out."""
+    if _OUT_OF_MEMORY_CLASSES & {kind.__name__ for kind in type(error).__mro__}:
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY_WORDS)

@@ -1,0 +1,1 @@
+"""Labelled data, protocols and scores: a pretrained encoder learns a task."""

@@ -1,0 +1,108 @@
+"""The model to finetune: the pretrained encoder, rebuilt with dropout, under a fresh head."""
+
+import zlib
+
+import keras
+import numpy as np
+from keras import ops
+
+from budgetbert.finetuning.protocols import CRAMMED_POOLER
+from budgetbert.models import BertBudget, BertBudgetTextClassifier, BertBudgetTextClassifierPreprocessor
+
+
+class Pretrained:
+    """An encoder as it was pretrained, in the host's memory, and its tokenizer.
+
+    Args:
+        model: `BertBudgetMaskedLM` or `BertBudgetTextClassifier` with a preprocessor.
+        random: bool. Whether the weights are drawn anew for each seed: the baseline. Defaults to `False`.
+    """
+
+    def __init__(self, model, random=False):
+        encoder = model.backbone
+        self.tokenizer = model.preprocessor.tokenizer
+        self.config = {key: value for key, value in encoder.get_config().items() if key not in ("name", "dtype")}
+        self.random = random
+        self.parameters = encoder.count_params()
+        self.weights = [np.array(ops.convert_to_numpy(v.value)) for v in encoder.trainable_variables]
+
+    def weights_of(self, seed):
+        """Returns the encoder's weights (list of float32 arrays) to start from with a seed."""
+        if not self.random:
+            return self.weights
+        keras.utils.set_random_seed(seed)
+        fresh = BertBudget(**self.config)
+        return [np.array(ops.convert_to_numpy(v.value)) for v in fresh.trainable_variables]
+
+    @property
+    def fingerprint(self):
+        """str, of configuration, vocabulary and weights."""
+        sum_of = zlib.crc32(repr((sorted(self.config.items()), self.tokenizer.get_vocabulary())).encode())
+        for value in () if self.random else self.weights:
+            sum_of = zlib.crc32(np.ascontiguousarray(value), sum_of)
+        return f"{sum_of:08x}{' random' if self.random else ''}"
+
+    def make_classifier(self, task, dropout, sequence_length, dtype):
+        """Returns a `BertBudgetTextClassifier` for a `Task`, to be started with `restart`.
+
+        The pooler is 1,024 wide for crammed-BERT (gated), else as wide as the encoder.
+
+        Args:
+            task: `Task`.
+            dropout: float. Of the encoder and before the logits.
+            sequence_length: int. Of the preprocessor.
+            dtype: str, the dtype policy.
+        """
+        encoder = BertBudget(**{**self.config, "dropout": dropout, "attention_dropout": None, "dtype": dtype})
+        return BertBudgetTextClassifier(
+            encoder,
+            num_classes=task.classes,
+            preprocessor=BertBudgetTextClassifierPreprocessor(self.tokenizer, sequence_length),
+            pooler_dim=CRAMMED_POOLER if self.config["gated"] else None,
+            dropout=dropout,
+            label_names=task.label_names,
+            pair=task.pair,
+        )
+
+
+def restart(model, weights, seed):
+    """Sets a classifier to the start of a finetuning: the encoder's weights, a head drawn from N(0, 0.02), dropout's
+    seeds.
+
+    Args:
+        model: `BertBudgetTextClassifier`.
+        weights: list of float32 arrays, of the encoder.
+        seed: int.
+    """
+    for variable, value in zip(model.backbone.trainable_variables, weights, strict=True):
+        variable.assign(value)
+    generator = np.random.default_rng(seed)
+    for layer in (model.pooler, model.logits):
+        layer.kernel.assign(generator.normal(0.0, 0.02, layer.kernel.shape).astype("float32"))
+        layer.bias.assign(np.zeros(layer.bias.shape, "float32"))
+    states = [v for v in model.non_trainable_variables if v.path.endswith("seed_generator_state")]
+    for number, state in enumerate(states):
+        state.assign(np.array([1000 * seed + number, 0]).astype(keras.backend.standardize_dtype(state.dtype)))
+
+
+def logits_of(model, batches, count):
+    """Returns what a classifier makes of examples.
+
+    Args:
+        model: `BertBudgetTextClassifier`.
+        batches: list, see `judging_batches`.
+        count: int. Examples in all.
+
+    Returns:
+        float32 array (count, classes).
+    """
+    if keras.backend.backend() == "tensorflow":
+        # One graph serves all lengths, where XLA would compile a program for each.
+        model.jit_compile = False
+    logits = np.empty((count, model.num_classes), np.float32)
+    for indices, batch in batches:
+        inputs = {name: batch[name] for name in ("token_ids", "padding_mask")}
+        inputs["segment_ids"] = batch.get("segment_ids", np.zeros_like(batch["token_ids"]))
+        # KerasHub's own method would tokenize, and these are token ids already.
+        logits[indices] = keras.Model.predict_on_batch(model, inputs)[: indices.size]
+    return logits

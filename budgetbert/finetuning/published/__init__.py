@@ -1,0 +1,1 @@
+"""Published benchmarks: their tables, means, baselines and submissions."""

@@ -1,1 +1,0 @@
-"""GLUE: finetune, evaluate, and say exactly how."""

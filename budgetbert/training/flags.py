@@ -1,0 +1,300 @@
+"""What a pretraining run is asked for: each option once, as a field from which its flag is made. Imports no Keras."""
+
+# ruff: noqa: RUF009 (each call makes a field)
+
+import dataclasses
+import math
+import os
+
+from absl import flags
+
+from budgetbert.budget import Budget
+from budgetbert.errors import InputError
+from budgetbert.presets import PRESETS
+from budgetbert.schedules import MaskRate, parse_mask_rate
+from budgetbert.training.loop.guards import EarlyStop
+from budgetbert.training.plan.batch import check_batch_sizes
+from budgetbert.training.run.loggers import parse_loggers
+
+# Of a batch at most: 256 times that of LAMB, the largest of the published ones.
+_ROWS = 2**24
+# The crammed architecture even where the recipe's is another: in minutes a mini_24h does not get below the unigram
+# entropy (docs/LOG.md, 2026-11-21), a mini_crammed does.
+_DEMO = {"preset": "mini_crammed", "corpus": "demo", "budget": "4m", "marks": None}
+_PATHS = ("corpus", "output_dir")  # Of several processes where they lie may differ, what stands there may not.
+
+
+@dataclasses.dataclass(frozen=True)
+class Cadence:
+    """How often something is done: every so many seconds or optimizer steps.
+
+    Args:
+        amount: float.
+        unit: str. `"seconds"` or `"steps"`.
+    """
+
+    amount: float
+    unit: str
+
+    @classmethod
+    def parse(cls, text):
+        """Reads `--checkpoint_every`, as `10m` or `20steps`."""
+        try:
+            budget = Budget.parse(text)
+        except InputError:
+            budget = None
+        if budget is None or budget.unit not in ("seconds", "steps"):
+            raise InputError(f"--checkpoint_every {text!r} cannot be read: write a time (10m) or steps (20steps).")
+        return cls(budget.amount, budget.unit)
+
+    def due(self, step, seconds):
+        """Returns whether it is due after a step, so many seconds after the last time."""
+        # Steps count by their number, so that an interrupted run saves at the same ones as an undisturbed one.
+        return step % self.amount == 0 if self.unit == "steps" else seconds >= self.amount
+
+    def regular(self, step):
+        """Returns whether an undisturbed run saves at this step too, as far as that can be known."""
+        return self.unit == "seconds" or step % self.amount == 0
+
+
+def _parse_early_stop(text):
+    if not text:
+        return None
+    after, _, limit = text.partition(":")
+    try:
+        stop = EarlyStop(Budget.parse(after), float(limit))
+        if not 0 < float(limit) < math.inf:
+            raise ValueError(limit)
+    except ValueError as error:
+        raise InputError(
+            f"--early_stop {text!r} cannot be read: write when and the highest loss allowed from then on, as 3h:6.0."
+        ) from error
+    return stop
+
+
+def _parse_devices(text):
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"--devices {text!r} cannot be read: write auto, or how many.")
+    return int(text)
+
+
+def _parse_marks(text):
+    try:
+        marks = tuple(sorted({float(mark) for mark in text.split(",") if mark.strip()}))
+    except ValueError:
+        marks = (0.0,)
+    if not all(0 < mark <= 1 for mark in marks):
+        raise InputError(f"--marks {text!r} cannot be read: write shares of the budget, as 0.5,0.75.")
+    return marks
+
+
+def _flag(written, define, default, help, *bounds, parse=None):
+    """A field of `Options`: as what `recipe.json` has it, how its flag is defined, and how its value is read."""
+    return dataclasses.field(metadata={"written": written, "flag": (define, default, help, bounds), "parse": parse})
+
+
+# What `recipe.json` has among what decides the result, so that another start of the run must be given it again, and
+# what among the circumstances, which may differ. Anything else is written in a form of its own, or changes nothing.
+DECISIVE, CIRCUMSTANCE = "decisive", "circumstance"
+_RECIPE = object()  # The default of a flag that is the recipe's published value.
+_STRING, _INTEGER, _FLOAT, _BOOL = flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float, flags.DEFINE_bool
+_OPTIMIZERS, _PRECISIONS = ("adamw", "lamb", "muon"), ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+_BUDGETS = "Time (24h, 10m), steps (5000steps), tokens (12.1Btokens) or FLOPs (1.4EFLOP)."
+
+
+def _one_of(names):
+    return lambda name, default, help: flags.DEFINE_enum(name, default, names, help)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What was asked of a pretraining run, read once. There is a field for each flag, and so more than ten.
+
+    Args:
+        given: dict of the values as they were given, by flag.
+        corpus, ...: the values as they were read. The help of each flag, which its field makes, says what it is.
+
+    Example:
+        >>> Options.read({"budget": "24h", "preset": "mini"}, family="24h").preset
+        'mini_24h'
+    """
+
+    given: dict
+    corpus: str = _flag(CIRCUMSTANCE, _STRING, None, "A prepared corpus, raw text, or demo.")
+    output_dir: str = _flag(
+        None, _STRING, None, "The run's directory; the same command on it goes on where it stopped."
+    )
+    budget: Budget = _flag(None, _STRING, _RECIPE, _BUDGETS, parse=Budget.parse)
+    preset: str = _flag(
+        None, _STRING, _RECIPE, "An architecture, or mini or tiny for a small one of this recipe's family."
+    )
+    batch_size: int | None = _flag(
+        DECISIVE, _INTEGER, None, "Rows of an optimizer step; default: it follows from the plan.", 1, _ROWS
+    )
+    micro_batch_size: int | None = _flag(
+        DECISIVE, _INTEGER, None, "Rows computed at once; default: what suits the device.", 1, _ROWS
+    )
+    learning_rate: float | None = _flag(
+        DECISIVE, _FLOAT, _RECIPE, "Peak of the schedule; by default as published.", 0.0
+    )
+    optimizer: str | None = _flag(
+        None, _one_of(_OPTIMIZERS), None, "With the recipe's betas and decay; default: as published."
+    )
+    batch_ramp: float = _flag(
+        DECISIVE, _FLOAT, _RECIPE, "Share of the budget over which the batch grows; 0: none.", 0.0, 1.0
+    )
+    mask_rate: MaskRate = _flag(
+        DECISIVE,
+        _STRING,
+        _RECIPE,
+        "Share of the tokens to predict, or a schedule: 0.30:0.15.",
+        parse=parse_mask_rate,
+    )
+    precision: str = _flag(DECISIVE, _one_of(_PRECISIONS), "auto", "What to compute in.")
+    seed: int = _flag(DECISIVE, _INTEGER, 0, "Of weights, order, masks and dropout.", 0, 2**32 - 1)
+    devices: int | None = _flag(
+        CIRCUMSTANCE,
+        _STRING,
+        "auto",
+        "How many share a batch, those of all processes together; auto: all.",
+        parse=_parse_devices,
+    )
+    checkpoint_every: Cadence = _flag(CIRCUMSTANCE, _STRING, "10m", "A time or steps, as 20steps.", parse=Cadence.parse)
+    keep_checkpoints: int = _flag(CIRCUMSTANCE, _INTEGER, 3, "How many of the newest stay.", 1)
+    marks: tuple = _flag(
+        CIRCUMSTANCE,
+        _STRING,
+        _RECIPE,
+        "Shares of the budget at which the model is kept for good, as 0.5,0.75.",
+        parse=_parse_marks,
+    )
+    stop_at: float = _flag(
+        CIRCUMSTANCE, _FLOAT, 1.0, "Share of the budget to stop at; the same command without it goes on.", 0.0, 1.0
+    )
+    early_stop: EarlyStop | None = _flag(
+        DECISIVE, _STRING, None, "Give up a run whose validation loss is too high, as 3h:6.0.", parse=_parse_early_stop
+    )
+    loggers: tuple = _flag(
+        CIRCUMSTANCE,
+        _STRING,
+        None,
+        "tensorboard, wandb, or both with a comma between, beside log.jsonl.",
+        parse=parse_loggers,
+    )
+    price_per_hour: float | None = _flag(
+        CIRCUMSTANCE, _FLOAT, None, "Of the machine, in any currency, for the cost of the run.", 0.0
+    )
+    plan_only: bool = _flag(None, _BOOL, False, "Print what the budget buys on this machine, and stop.")
+    recalibrate: bool = _flag(
+        None, _BOOL, False, "Measure the speed anew although there is a plan, as of a busy machine."
+    )
+    demo: bool = _flag(None, _BOOL, False, "A small model on the demo text for 4 minutes, then masks filled by it.")
+
+    @classmethod
+    def read(cls, values, family):
+        """Reads what was given.
+
+        Args:
+            values: dict of the flags' values; one that is missing has the default of its flag, or no value where that
+                is the recipe's.
+            family: str. Of the recipe, whose sizes `mini` and `tiny` are.
+
+        Raises:
+            InputError: if one cannot be read, or they do not fit together.
+        """
+        given = {field.name: _default(field) for field in _fields()} | values
+        read = dict(given)
+        for field in _fields():
+            if (parse := field.metadata["parse"]) and read[field.name] is not None:
+                read[field.name] = parse(read[field.name])
+        check_batch_sizes(given["batch_size"], given["micro_batch_size"])
+        read["preset"] = _resolve_preset(given["preset"], family)
+        read.update({name: read[name] or () for name in ("marks", "loggers")})
+        return cls(**read, given=given)
+
+    def written(self, kind):
+        """Returns a dict of the values as given that are `DECISIVE`, or `CIRCUMSTANCE`."""
+        return {field.name: self.given[field.name] for field in _fields() if field.metadata["written"] == kind}
+
+    @property
+    def same_in_all_processes(self):
+        """Dict of what all processes of a run have to be started with."""
+        return {f"--{name}": value for name, value in self.given.items() if name not in _PATHS}
+
+
+def _fields():
+    return [field for field in dataclasses.fields(Options) if field.name != "given"]
+
+
+def _default(field, published=None):
+    default = field.metadata["flag"][1]
+    return (published or {}).get(field.name) if default is _RECIPE else default
+
+
+def _resolve_preset(name, family):
+    """Returns the preset of a name; `mini` and `tiny` are those sizes of the recipe's own family."""
+    preset = f"{name}_{family}" if name in ("mini", "tiny") else name
+    if preset not in PRESETS:
+        raise InputError(f"--preset {name} is unknown: take mini, tiny or one of {', '.join(sorted(PRESETS))}.")
+    return preset
+
+
+def define_flags(published):
+    """Defines the flags of a pretraining recipe.
+
+    Args:
+        published: dict of the published values that are the defaults of flags: `preset`, `budget`, `learning_rate`
+            (`None` where it follows from the batch), `mask_rate`, and where there is one `batch_ramp` or `marks`.
+    """
+    published = {"batch_ramp": 0.0, "marks": None, **published}
+    for field in _fields():
+        define, _, help, bounds = field.metadata["flag"]
+        define(field.name, _default(field, published), help, *bounds)
+
+
+def was_given(name):
+    """Returns whether a flag stands on the command line."""
+    return flags.FLAGS[name].present > 0
+
+
+def read_flags(family, demo=None, defaults=None):
+    """Returns the `Options` of the command line; `--demo` stands for those that were not given.
+
+    Args:
+        family: str. Of the recipe, see `Options.read`.
+        demo: dict of values of flags that `--demo` stands for in this recipe, besides those that it does in all.
+        defaults: dict of values that stand for flags that were not given, in place of those they were defined with.
+
+    Raises:
+        InputError: if a flag is missing that has no default, cannot be read or is no positive number, or the corpus
+            is not there.
+    """
+    values = {field.name: flags.FLAGS[field.name].value for field in _fields()}
+    instead = {**(defaults or {}), **({**_DEMO, **(demo or {})} if values["demo"] else {})}
+    values.update({name: value for name, value in instead.items() if not was_given(name)})
+    for name in _PATHS:
+        if not values[name]:
+            raise InputError(
+                f"--{name} is missing: name one, or see a run in a few minutes with --demo --output_dir DIR."
+            )
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):  # The bounds of absl let nan pass.
+            raise InputError(f"--{name} {value} is no finite number: give one.")
+    if values["learning_rate"] is not None and not values["learning_rate"] > 0:
+        raise InputError(f"--learning_rate {values['learning_rate']} is no rate: give a number above zero.")
+    options = Options.read(values, family)
+    _check_corpus(options)
+    return options
+
+
+def _check_corpus(options):
+    """Raises an `InputError` where the corpus is not there, so before Keras is imported; a finished run needs none."""
+    if os.path.exists(os.path.join(options.output_dir, "model.keras")):
+        return
+    # This import takes a second, which --help and a wrong flag need not wait for.
+    from budgetbert.corpus.prepare import check_sources, is_prepared
+
+    if not any(is_prepared(name) for name in (options.corpus, *options.corpus.split(","))):
+        check_sources(options.corpus)

@@ -1,0 +1,1 @@
+"""What the budget buys on this device, measured before the first step."""

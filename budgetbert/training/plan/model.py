@@ -1,0 +1,49 @@
+"""The model of a run, built for its corpus."""
+
+import keras
+
+from budgetbert.models.masked_lm import BertBudgetMaskedLM
+from budgetbert.models.preprocessors import BertBudgetMaskedLMPreprocessor
+from budgetbert.models.tokenizer import BertBudgetTokenizer
+from budgetbert.optimizers import exclude_from_weight_decay
+
+
+def build_model(recipe, phase, precision, seed, scope):
+    """Builds the model of a run with fresh weights, and its optimizer.
+
+    Args:
+        recipe: `Recipe`.
+        phase: `RunPhase`, the last of the run: its rows are what the result reads.
+        precision: str, the dtype policy.
+        seed: int.
+        scope: context manager in which variables are to be made.
+
+    Returns:
+        Tuple of `BertBudgetMaskedLM` and `keras.optimizers.Optimizer`, which is not built.
+    """
+    keras.utils.set_random_seed(seed)
+    corpus = phase.corpus
+    tokenizer = BertBudgetTokenizer(
+        corpus.vocabulary,
+        lowercase=corpus.lowercase,
+        strip_accents=corpus.strip_accents,
+        normalizer=corpus.manifest["normalizer"].get("kind", "bert"),
+    )
+    preprocessor = BertBudgetMaskedLMPreprocessor(
+        tokenizer,
+        sequence_length=corpus.sequence_length,
+        mask_selection_rate=phase.options.mask_rate(1.0),
+        mask_selection_length=phase.predictions_at(1.0),
+    )
+    with scope:
+        model = BertBudgetMaskedLM.from_preset(
+            phase.options.preset,
+            load_weights=False,
+            preprocessor=preprocessor,
+            vocabulary_size=phase.config["vocabulary_size"],
+            dtype=precision,
+            next_sentence=recipe.objective == "mlm_nsp",
+        )
+        optimizer = recipe.optimizer()
+    exclude_from_weight_decay(optimizer, model.trainable_variables)
+    return model, optimizer

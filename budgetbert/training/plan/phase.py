@@ -1,0 +1,161 @@
+"""One phase of a run: its rows, what they cost, and its settings over its share of the budget."""
+
+import functools
+import math
+
+from budgetbert import flops
+from budgetbert.batches import ALL_MASKED, Loader, Masking, predictions_per_row
+from budgetbert.presets import PRESETS
+from budgetbert.schedules import Schedules, batch_ramp
+
+# Validation always masks 15 %, whatever training masks, so that losses of different recipes can be compared.
+VALIDATION_MASK_RATE = 0.15
+_VALIDATION_SEED = 0
+
+
+def config_of(preset, vocabulary_size=None):
+    """Returns the configuration of a preset's masked-LM as dict, with its own or another vocabulary size."""
+    config = {**PRESETS[preset]["backbone"], **PRESETS[preset]["masked_lm"]}
+    return {**config, "vocabulary_size": vocabulary_size or config["vocabulary_size"]}
+
+
+def round_up_to_64(size):
+    """Returns a vocabulary size rounded up to a multiple of 64, as the logits' matrix product likes it."""
+    return -(-size // 64) * 64
+
+
+class RunPhase:
+    """One phase of a run.
+
+    Args:
+        recipe: `Recipe`.
+        phase: `Phase` of it.
+        options: `Options`.
+        budget: `Budget` of the phase, its share of the run's.
+        corpus: `PreparedCorpus` of the phase.
+        share: tuple of two int, (i, n): which share of each micro-batch this process reads, see `Loader`.
+    """
+
+    def __init__(self, recipe, phase, options, budget, corpus, share=(0, 1)):
+        self.recipe, self.phase, self.options = recipe, phase, options
+        self.budget, self.corpus, self.share = budget, corpus, share
+        self.config = config_of(options.preset, round_up_to_64(len(corpus.vocabulary)))
+
+    @property
+    def sequence_length(self):
+        """int. Tokens of a row."""
+        return self.corpus.sequence_length
+
+    @property
+    def predictions(self):
+        """int. The most predictions of a full row."""
+        return predictions_per_row(self.options.mask_rate.highest, self.sequence_length)
+
+    @property
+    def row_shape(self):
+        """Tuple of the model's configuration, the tokens and the predictions of a row."""
+        return self.config, self.sequence_length, self.predictions
+
+    def predictions_at(self, x):
+        """Returns the predictions of a full row at a spent fraction."""
+        return predictions_per_row(self.options.mask_rate(x), self.sequence_length)
+
+    def flops_per_token_of(self, predictions):
+        """Returns the training FLOPs per token of rows with so many predictions."""
+        return flops.training_flops_per_token(self.config, self.sequence_length, predictions)
+
+    def flops_at(self, x):
+        """Returns the training FLOPs per token at a spent fraction."""
+        return self.flops_per_token_of(self.predictions_at(x))
+
+    @property
+    def flops_at_points(self):
+        """List of the training FLOPs per token at the points of the mask rate."""
+        return [self.flops_at(x) for x, _ in self.options.mask_rate.points]
+
+    def batch_at(self, x, batch_size, micro_batch_size):
+        """Returns the rows of a step at a spent fraction, a multiple of the micro-batch."""
+        return batch_ramp(x, batch_size, micro_batch_size, self.options.batch_ramp)
+
+    def batch_size_after(self, first):
+        """Returns the batch of this phase where that of the first phase is `first` (int): in the published ratio."""
+        return max(1, first * self.phase.batch_size // self.recipe.phases[0].batch_size)
+
+    def micro_batch_size_for(self, batch_size):
+        """Returns the `--micro_batch_size` for this phase, `None` if there is none.
+
+        It is meant for the rows of the first phase: longer ones come fewer at once, as they need the same memory.
+        """
+        first, asked = self.recipe.phases[0], self.options.micro_batch_size
+        if not asked or self.phase is first:
+            return asked
+        rows = max(1, asked * first.sequence_length // self.phase.sequence_length)
+        return math.gcd(batch_size, rows) if batch_size else rows
+
+    def rates_at(self, batch_size):
+        """Returns the peak learning rate and the schedule with such a batch.
+
+        A `--learning_rate` is that of the first phase; later ones keep the published ratio to it.
+        """
+        rate, schedule = self.phase.rates_at(batch_size)
+        asked, first = self.options.learning_rate, self.recipe.phases[0]
+        if asked is None or rate is None:
+            return rate or asked, schedule
+        published, of_first = (phase.rates_at(phase.batch_size)[0] for phase in (self.phase, first))
+        return (asked if self.phase is first else asked * published / of_first), schedule
+
+    def schedules(self, batch_size, micro_batch_size):
+        """Returns the `Schedules` of the phase with such a batch."""
+        peak, schedule = self.rates_at(batch_size)
+        return Schedules(
+            learning_rate=lambda x: peak * schedule(x),
+            batch_size=lambda x: self.batch_at(x, batch_size, micro_batch_size),
+            flops_per_token=functools.cache(self.flops_per_token_of),
+            mask_rate=self.options.mask_rate,
+            predictions=self.predictions_at,
+        )
+
+    def training_rows(self, predictions):
+        """Returns the `Loader` of the training rows with so many predictions per full row.
+
+        Where their number is scheduled the slots come in eights, so that little is compiled anew.
+        """
+        mask_rate, seed, shares = self.options.mask_rate, self.options.seed, self.recipe.mask_shares
+        if len(mask_rate.points) == 1:
+            return self._loader("train", mask_rate.highest, seed, shares)
+        slots = 8 * math.ceil(predictions / 8)
+        return self._loader("train", predictions / self.sequence_length, seed, shares, slots)
+
+    def validation_rows(self):
+        """Returns the `Loader` of the held-out rows, in their order and with masks that are always the same.
+
+        All that is to be predicted stands behind [MASK]. With the published shares a tenth of it is shown as it is and
+        a tenth as another token: the loss is then as much as 0.6 nats lower, and below the unigram entropy for a model
+        that reads nothing but those.
+        """
+        return self._loader("validation", VALIDATION_MASK_RATE, _VALIDATION_SEED, ALL_MASKED)
+
+    def _loader(self, split, mask_rate, seed, mask_shares, slots=None):
+        corpus = self.corpus
+        return Loader(
+            corpus.rows(split),
+            Masking(mask_rate, corpus.vocabulary, corpus.special_ids, seed, slots, mask_shares),
+            seed,
+            shuffle=split == "train",
+            kind=corpus.rows_kind,
+            labels=corpus.labels(split) if corpus.rows_kind == "pairs" else None,
+            order=corpus.training_order if split == "train" else None,
+            share=self.share,
+        )
+
+
+def tokens_per_row(phases):
+    """Returns the tokens of a step over the rows of a step of the first phase, on average over the published plan.
+
+    Args:
+        phases: list of `RunPhase`.
+    """
+    if len(phases) == 1:
+        return phases[0].sequence_length
+    tokens = sum(each.phase.steps * each.phase.batch_size * each.sequence_length for each in phases)
+    return tokens / sum(each.phase.steps for each in phases) / phases[0].phase.batch_size

@@ -1,0 +1,1 @@
+"""The compiled functions under the training loop, on any number of devices."""
