@@ -5,6 +5,21 @@ class InputError(ValueError):
     """What the user gave cannot work. The message is one sentence that names the thing and the mend."""
 
 
+class UnreadableRows(InputError):
+    """Rows of a prepared corpus cannot be read, or no longer.
+
+    Args:
+        what: str. What is wrong with which file, without a full stop.
+
+    Attributes:
+        what: as given, for a sentence with another mend.
+    """
+
+    def __init__(self, what):
+        super().__init__(f"{what}: delete the directory and prepare the corpus again.")
+        self.what = what
+
+
 class TrainingError(RuntimeError):
     """Training cannot go on. The message is one sentence that says why and what to try."""
 

@@ -110,6 +110,13 @@ class Lock:
     def __exit__(self, *error):
         self.release()
 
+    def is_at(self, path):
+        """Returns whether what is held is what stands at a path, and not deleted, moved or replaced by something."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), os.stat(path))
+        except OSError:
+            return False
+
     def release(self):
         """Lets others have it; calling it twice does no harm."""
         if self._descriptor is not None:

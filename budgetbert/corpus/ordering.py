@@ -9,10 +9,10 @@ import numpy as np
 
 from budgetbert import files
 from budgetbert.corpus import store
+from budgetbert.corpus.checks import ORDERS as ORDERS
 from budgetbert.corpus.stages.parts import read_json, write_array, write_json
 from budgetbert.errors import InputError
 
-ORDERS = ("frequent_first", "short_sentences_first")
 _FIXED_POINT = 2**20  # Log-probabilities are added as integers: the same sum whatever the order.
 _ROWS_AT_ONCE = 2**21  # These are sorted at a time, 70 bytes each.
 _SAMPLED = 2**10  # The bounds of the ranges come from every 1,024th key.

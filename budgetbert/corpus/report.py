@@ -12,6 +12,7 @@ from budgetbert import files
 from budgetbert.corpus import store
 from budgetbert.corpus.sources.formats import LONGEST_DOCUMENT_BYTES
 from budgetbert.corpus.stages.parts import EXAMPLE_CHARACTERS
+from budgetbert.errors import InputError
 from budgetbert.reporting import numbers
 from budgetbert.reporting import page as pages
 from budgetbert.reporting.charts import length_chart, rank_chart
@@ -70,7 +71,15 @@ def write_report(directory):
         InputError: if the directory holds no prepared corpus, or a damaged one.
     """
     corpus = store.open_corpus(directory)
-    return files.write(str(corpus.directory / store.REPORT), render(corpus))
+    try:
+        page = render(corpus)
+    # What only the page asks for is looked at here, by using it.
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{corpus.directory / store.MANIFEST} is damaged ({error!r:.200}): delete the directory and prepare the "
+            "corpus again."
+        ) from error
+    return files.write(str(corpus.directory / store.REPORT), page)
 
 
 def render(corpus):

@@ -1,20 +1,18 @@
-"""A prepared corpus on disk: shards of rows, vocabulary and manifest, written atomically and read memory-mapped."""
+"""A prepared corpus on disk: shards of rows, vocabulary and manifest, written atomically and checked when opened."""
 
-import functools
 import hashlib
 import json
-import math
-import re
 from pathlib import Path
 
 import numpy as np
 
 from budgetbert import files
+from budgetbert.corpus.checks import SPLITS, find_damage
+from budgetbert.corpus.rows import Rows, Shard
 from budgetbert.errors import InputError
 
 # Version 1 had no order file: its sorted corpora hold their training rows in the order in which they are read.
 FORMAT_VERSION = 2
-SPLITS = ("train", "validation")
 MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.txt"
 REPORT = "report.html"
@@ -22,14 +20,11 @@ ORDER = "order-train.npy"
 
 # A shard is small enough to be written from memory, and to be verified or copied by itself.
 SHARD_BYTES = 64 * 2**20
-# A process may have 1,024 files open, and a corpus has far more shards.
-OPEN_SHARDS = 64
-_SHARD_NAME = re.compile(r"(train|validation)-\d{5}\.npy")
+# So much of the rows is read when a corpus is opened, 20 ms from memory, in search of ids that its vocabulary lacks.
+_LOOKED_THROUGH_BYTES = 64 * 2**20
 # The part of the manifest that decides what the rows are and mean; sources and dates do not.
 _FINGERPRINT_KEYS = ("format_version", "rows_kind", "row_start", "order", "sequence_length", "dtype", "normalizer")
 _PREPARE_AGAIN = "delete the directory and prepare the corpus again"
-# A manifest without its entries raises these.
-_DAMAGE = (AttributeError, IndexError, KeyError, TypeError)
 
 
 def rows_per_shard(sequence_length, dtype):
@@ -102,12 +97,15 @@ class PreparedCorpus:
         self.rows_kind = manifest["rows_kind"]
         self.order = manifest["order"]
         self.validation_unigram_entropy = manifest["validation_unigram_entropy"]
-        shape, dtype = (self.sequence_length,), manifest["dtype"]
-        for name, _, shape_of_file, dtype_of_file in _files(directory, manifest):
-            _check_file(directory / name, shape_of_file, dtype_of_file)
-        self._rows = {split: Rows(self._shards(split), shape, dtype) for split in SPLITS}
+        for name, _, shape, dtype in _files(manifest):
+            Shard(directory / name, shape, dtype)
+        shape, dtype, entries = (self.sequence_length,), manifest["dtype"], len(vocabulary)
+        self._rows = {split: Rows(self._shards(split), shape, dtype, entries) for split in SPLITS}
+        self._labels = {}
         if self.rows_kind == "pairs":
-            self._labels = {split: Rows(self._shards(split, labels_name), (), "uint8") for split in SPLITS}
+            self._labels = {split: Rows(self._shards(split, labels_name), (), "uint8", 2) for split in SPLITS}
+        for rows in (*self._rows.values(), *self._labels.values()):
+            rows.look_through(_LOOKED_THROUGH_BYTES)
 
     def rows(self, split):
         """Returns the `Rows` of a split, "train" or "validation"."""
@@ -119,63 +117,17 @@ class PreparedCorpus:
 
     @property
     def training_order(self):
-        """Integer array, mapped: the numbers of the training rows as they are sorted; `None` of a shuffled corpus."""
+        """The numbers of the training rows as they are sorted, read as `Rows` are; `None` of a shuffled corpus."""
         if self.order == "shuffled":
             return None
+        count = len(self.rows("train"))
         if self.manifest["format_version"] == 1:
-            return np.arange(len(self.rows("train")))
-        return np.load(self.directory / ORDER, mmap_mode="r", allow_pickle=False)
+            return np.arange(count)
+        return Rows([(self.directory / ORDER, count)], (), order_dtype(count), count)
 
     def _shards(self, split, name_of=str):
         shards = [shard for shard in self.manifest["shards"] if shard["split"] == split]
         return [(self.directory / name_of(shard["file"]), shard["rows"]) for shard in shards]
-
-
-class Rows:
-    """The rows of one split across its shards, memory-mapped when they are asked for.
-
-    `len(rows)` is their number; `rows[indices]` with an integer array (any order, repeats allowed) or a slice returns
-    an array [n, sequence_length] in the stored dtype. A map holds a file open, so only the last few stay.
-
-    Args:
-        shards: list of (path, number of rows).
-        shape: tuple, of one row.
-        dtype: of the rows.
-    """
-
-    def __init__(self, shards, shape, dtype):
-        self._paths = [path for path, _ in shards]
-        self._counts = np.array([count for _, count in shards], np.int64)
-        self._ends = np.cumsum(self._counts)
-        self._shape = shape
-        self._dtype = np.dtype(dtype)
-        self._shard = functools.lru_cache(OPEN_SHARDS)(self._map)
-
-    # The maps stay behind.
-    def __reduce__(self):
-        return Rows, (list(zip(self._paths, self._counts.tolist(), strict=True)), self._shape, self._dtype)
-
-    def _map(self, index):
-        return np.load(self._paths[index], mmap_mode="r", allow_pickle=False)
-
-    def __len__(self):
-        return int(self._ends[-1]) if len(self._ends) else 0
-
-    def __getitem__(self, indices):
-        if isinstance(indices, slice):
-            indices = np.arange(*indices.indices(len(self)))
-        indices = np.asarray(indices)
-        if indices.ndim != 1 or indices.dtype.kind not in "iu":
-            raise TypeError(f"rows are taken by a slice or a 1-D integer array, not {indices.dtype} {indices.shape}.")
-        if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
-            raise IndexError(f"rows {indices.min()} to {indices.max()} were asked for; there are {len(self)}.")
-        rows = np.empty((len(indices), *self._shape), dtype=self._dtype)
-        owners = np.searchsorted(self._ends, indices, side="right")
-        for owner in np.unique(owners):
-            mine = owners == owner
-            first = self._ends[owner] - self._counts[owner]
-            rows[mine] = self._shard(int(owner))[indices[mine] - first]
-        return rows
 
 
 def open_corpus(directory):
@@ -191,12 +143,8 @@ def open_corpus(directory):
         InputError: if the directory holds no prepared corpus, one of another format version, or a damaged one.
     """
     directory = Path(directory)
-    path, manifest = directory / MANIFEST, _read_manifest(directory)
-    try:
-        vocabulary = _open_vocabulary(directory / VOCABULARY, manifest["vocabulary"])
-        return PreparedCorpus(directory, manifest, vocabulary)
-    except _DAMAGE as error:
-        raise InputError(f"{path} is damaged ({error!r}): {_PREPARE_AGAIN}.") from error
+    manifest = _read_manifest(directory)
+    return PreparedCorpus(directory, manifest, _open_vocabulary(directory / VOCABULARY, manifest["vocabulary"]))
 
 
 def _read_manifest(directory):
@@ -209,12 +157,15 @@ def _read_manifest(directory):
             f"{directory} is not a prepared corpus ({MANIFEST} cannot be read: {error.strerror}): "
             f"make one with recipes/prepare_corpus.py."
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path} is not the manifest of a prepared corpus: give the directory of one, or prepare the corpus again."
         ) from error
-    if version not in (1, FORMAT_VERSION):
-        raise InputError(f"{path} has format version {version}, this is {FORMAT_VERSION}: {_PREPARE_AGAIN}.")
+    if type(version) is not int or version not in (1, FORMAT_VERSION):
+        told = str(version)[:100]
+        raise InputError(f"{path} has format version {told}, this is {FORMAT_VERSION}: {_PREPARE_AGAIN}.")
+    if damage := find_damage(manifest):
+        raise InputError(f"{path} is damaged ({damage}): {_PREPARE_AGAIN}.")
     return manifest
 
 
@@ -231,10 +182,7 @@ def verify(directory):
         InputError: as `open_corpus`, or with one line for each file that is missing or differs.
     """
     directory, manifest = Path(directory), _read_manifest(Path(directory))
-    try:
-        problems = _problems(directory, manifest)
-    except _DAMAGE as error:
-        raise InputError(f"{directory / MANIFEST} is damaged ({error!r}): {_PREPARE_AGAIN}.") from error
+    problems = _problems(directory, manifest)
     if problems:
         raise InputError(
             "\n".join([*problems, f"{len(problems)} files are not as the manifest says: {_PREPARE_AGAIN}."])
@@ -245,7 +193,7 @@ def verify(directory):
 def _problems(directory, manifest):
     """Returns a sentence (str) for each file whose sha256 is not the manifest's."""
     problems = []
-    for name, sha256, *_ in _files(directory, manifest):
+    for name, sha256, *_ in _files(manifest):
         try:
             if files.sha256(directory / name) != sha256:
                 problems.append(f"{directory / name} is damaged: its sha256 is not the manifest's.")
@@ -254,13 +202,11 @@ def _problems(directory, manifest):
     return problems
 
 
-def _files(directory, manifest):
+def _files(manifest):
     """Yields name, sha256, shape and dtype of each file of rows, of their labels and of their order."""
     length, dtype = manifest["sequence_length"], manifest["dtype"]
     for shard in manifest["shards"]:
         name, rows = shard["file"], shard["rows"]
-        if not _SHARD_NAME.fullmatch(name):
-            raise InputError(f"{directory / MANIFEST} names the shard {name!r}, which is not one of ours.")
         yield name, shard["sha256"], (rows, length), dtype
         if manifest["rows_kind"] == "pairs":
             yield labels_name(name), shard["labels_sha256"], (rows,), "uint8"
@@ -280,21 +226,3 @@ def _open_vocabulary(path, expected):
     if any(vocabulary[index] != token for token, index in expected["special_ids"].items()):
         raise InputError(f"{path} has its special tokens elsewhere than the manifest says: {_PREPARE_AGAIN}.")
     return vocabulary
-
-
-def _check_file(path, shape, dtype):
-    """Compares the header of a `.npy` file and its size in bytes with the manifest; leaves no file open."""
-    try:
-        with open(path, "rb") as file:
-            np.lib.format.read_magic(file)
-            header = np.lib.format.read_array_header_1_0(file)
-            whole = file.tell() + math.prod(shape) * np.dtype(dtype).itemsize
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: {_PREPARE_AGAIN}.") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is truncated or no shard: {_PREPARE_AGAIN}.") from error
-    size, is_as_stated = path.stat().st_size, header == (shape, False, np.dtype(dtype))
-    if is_as_stated and size < whole:
-        raise InputError(f"{path} is truncated or no shard: {_PREPARE_AGAIN}.")
-    if not is_as_stated or size != whole:
-        raise InputError(f"{path} does not hold {shape} ids of {dtype} as the manifest says: {_PREPARE_AGAIN}.")

@@ -13,7 +13,7 @@ from rich.console import Console
 from budgetbert.budget import BudgetClock, PhaseClock, Progress
 from budgetbert.corpus.prepare import check_sources, is_prepared
 from budgetbert.corpus.store import write_vocabulary
-from budgetbert.errors import TrainingError
+from budgetbert.errors import TrainingError, UnreadableRows
 from budgetbert.files import replacing
 from budgetbert.models.loading import load_result
 from budgetbert.processes import check_alike
@@ -174,6 +174,8 @@ def pretrain(
                 except Diverged as trouble:
                     if not roll_back(trouble, state, log, checkpoints, step, save):
                         ended = "diverged"
+                except UnreadableRows as lost:
+                    raise _without_rows(lost, state, step, save, log) from lost
             if ended != "diverged":
                 save.now(state, wait=True)
             callbacks.on_train_end()
@@ -230,6 +232,21 @@ def _train_phases(phases, plan, step, state, signals, log, marks, save, hooks, c
         if ended != "spent" or log.clock.ended(state.progress) == "spent":
             break
     return ended
+
+
+def _without_rows(lost, state, step, save, log):
+    """Saves what was done before rows of the corpus were lost; returns the error that says how the run goes on."""
+    step.drop()
+    saved = "the newest checkpoint is saved"
+    # Of several processes the others may be in the middle of a step that never ends.
+    if log.processes.count == 1:
+        with contextlib.suppress(Diverged):
+            save.now(state, wait=True)
+            saved = f"all up to step {state.progress.step:,} is saved"
+    return TrainingError(
+        f"{lost.what}, so training stops, and {saved} in {log.run.directory}: put the corpus back as it was, and the "
+        "same command goes on from there."
+    )
 
 
 def _save_what_can_be(run, checkpoints, state, why):

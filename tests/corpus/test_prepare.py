@@ -363,7 +363,7 @@ def test_sorted_rows_stand_in_the_order_of_the_documents_beside_an_order_file(mo
     assert (corpus.order, plain.training_order) == (order, None)
     for split in store.SPLITS:
         np.testing.assert_array_equal(corpus.rows(split)[:], plain.rows(split)[:])
-    rows, numbers = corpus.rows("train")[:], corpus.training_order
+    rows, numbers = corpus.rows("train")[:], corpus.training_order[:]
     assert numbers.dtype == np.uint32
     keys = row_keys(order, corpus.vocabulary, np.bincount(rows.ravel(), minlength=len(corpus.vocabulary)))(rows)
     np.testing.assert_array_equal(numbers, np.argsort(keys, kind="stable"))

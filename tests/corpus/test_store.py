@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from budgetbert.corpus import store
+from budgetbert.corpus import rows, store
 from budgetbert.corpus.prepare import prepare_corpus
 from budgetbert.errors import InputError
 
@@ -82,7 +82,7 @@ def test_verify_finds_a_flipped_byte(corpus):
 
 
 def test_a_corpus_of_more_shards_than_files_may_be_open_is_read(monkeypatch, corpus):
-    monkeypatch.setattr(store, "OPEN_SHARDS", 2)
+    monkeypatch.setattr(rows, "OPEN_SHARDS", 2)
     opened = store.open_corpus(corpus.directory)
     before = len(os.listdir("/proc/self/fd"))
     everything = np.concatenate([np.load(shard) for shard in sorted(corpus.directory.glob("train-*.npy"))])
@@ -106,7 +106,7 @@ def sorted_corpus(monkeypatch, tmp_path, text_file):
 def test_the_order_of_the_rows_is_checked_like_the_rows(sorted_corpus):
     path = sorted_corpus.directory / store.ORDER
     whole = path.read_bytes()
-    assert sorted(sorted_corpus.training_order) == list(range(len(sorted_corpus.rows("train"))))
+    assert sorted(sorted_corpus.training_order[:]) == list(range(len(sorted_corpus.rows("train"))))
     path.write_bytes(whole[:-8] + whole[-4:] + whole[-8:-4])
     store.open_corpus(sorted_corpus.directory)
     with pytest.raises(InputError, match=r"order-train\.npy is damaged"):
@@ -127,7 +127,7 @@ def test_corpora_of_version_1_open(corpus, sorted_corpus):
         opened = store.verify(subject.directory)
         np.testing.assert_array_equal(opened.rows("train")[:], subject.rows("train")[:])
         order = opened.training_order
-        assert order is expected if expected is None else order.tolist() == expected
+        assert order is expected if expected is None else order[:].tolist() == expected
 
 
 @pytest.mark.parametrize("bytes_left", [0, 50, 1000])
@@ -181,6 +181,23 @@ def test_a_vocabulary_that_was_changed_is_refused(corpus):
         lambda manifest: [manifest.pop(name) for name in list(manifest) if name != "format_version"],
         lambda manifest: manifest["vocabulary"]["special_ids"].update({"[SEP]": 9}),
         lambda manifest: manifest["vocabulary"]["special_ids"].update({"[SEP]": 10**6}),
+        lambda manifest: manifest["vocabulary"]["special_ids"].pop("[MASK]"),
+        lambda manifest: manifest["vocabulary"].update(size=True),
+        lambda manifest: manifest.update(format_version=2.0),
+        lambda manifest: manifest.update(rows_kind="loose"),
+        lambda manifest: manifest.update(rows_kind=["packed"]),
+        lambda manifest: manifest.update(order="sorted"),
+        lambda manifest: manifest.update(dtype="uint32"),
+        lambda manifest: manifest.update(sequence_length=10**9),
+        lambda manifest: manifest.update(sequence_length="32"),
+        lambda manifest: manifest.update(normalizer={"lowercase": 1, "strip_accents": True}),
+        lambda manifest: manifest.update(validation_unigram_entropy="x"),
+        lambda manifest: manifest.update(validation_unigram_entropy=float("nan")),
+        lambda manifest: manifest["counts"]["rows"].update(train=7),
+        lambda manifest: manifest["shards"][0].update(rows=-1),
+        lambda manifest: manifest["shards"].append(manifest["shards"][0]),
+        lambda manifest: manifest["shards"].remove(manifest["shards"][-1]),
+        lambda manifest: manifest.update(sources=[7]),
     ],
 )
 def test_a_damaged_manifest_is_refused(corpus, change):
@@ -188,6 +205,46 @@ def test_a_damaged_manifest_is_refused(corpus, change):
     for read in (store.open_corpus, store.verify):
         with pytest.raises(InputError, match="prepare the corpus again"):
             read(corpus.directory)
+
+
+def test_ids_that_the_vocabulary_lacks_are_refused_when_the_corpus_is_opened(corpus):
+    path = corpus.directory / "train-00002.npy"
+    ids = np.load(path)
+    ids[5, 7] = len(corpus.vocabulary)
+    np.save(path, ids)
+    with pytest.raises(InputError, match=r"holds 256 and all values in it are below 256.*prepare the corpus again"):
+        store.open_corpus(corpus.directory)
+
+
+def test_of_a_large_corpus_stretches_are_looked_through_and_every_row_that_is_read(corpus, monkeypatch):
+    monkeypatch.setattr(store, "_LOOKED_THROUGH_BYTES", 0)
+    monkeypatch.setattr(rows, "_STRETCH_BYTES", 64)
+    path = corpus.directory / "train-00002.npy"
+    ids = np.load(path)
+    ids[5, 7] = 300
+    np.save(path, ids)
+    opened = store.open_corpus(corpus.directory)
+    opened.rows("train")[:37]
+    with pytest.raises(InputError, match="holds 300"):
+        opened.rows("train")[np.array([37])]
+
+
+def test_a_shard_that_shrinks_after_it_was_opened_is_a_sentence(corpus):
+    held = corpus.rows("train")
+    held[16:32]
+    path = corpus.directory / "train-00001.npy"
+    os.truncate(path, 300)
+    with pytest.raises(InputError, match=r"train-00001\.npy has become shorter"):
+        held[16:32]
+    path.unlink()
+    with pytest.raises(InputError, match=r"train-00001\.npy is missing"):
+        store.open_corpus(corpus.directory)
+
+
+def test_a_manifest_of_brackets_is_refused(corpus):
+    (corpus.directory / "manifest.json").write_text("[" * 200_000)
+    with pytest.raises(InputError, match="is not the manifest"):
+        store.open_corpus(corpus.directory)
 
 
 def test_what_is_no_corpus_is_refused(tmp_path, corpus):

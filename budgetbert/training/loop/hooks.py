@@ -3,6 +3,7 @@
 import bisect
 import math
 import os
+import pathlib
 import time
 
 import numpy as np
@@ -163,7 +164,7 @@ class Marks:
         """Saves the model as `marks/0.5.keras` and returns that path, relative to the run."""
         name, run = os.path.join("marks", f"{mark:g}.keras"), self._log.run
         if run.writes:
-            os.makedirs(run.path("marks"), exist_ok=True)
+            pathlib.Path(run.path("marks")).mkdir(exist_ok=True)
             self._checkpoints.save_model(run.path(name))
         return name
 

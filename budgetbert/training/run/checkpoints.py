@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import pathlib
 import re
 import shutil
 import threading
@@ -117,7 +118,8 @@ class Checkpoints:
     def _write(self, step, slots, state):
         start = time.monotonic()
         try:
-            os.makedirs(self._directory, exist_ok=True)
+            # The directory of the run itself is not made again where somebody deleted it.
+            pathlib.Path(self._directory).mkdir(exist_ok=True)
             self._delete_left_overs()
             with replacing(self.path(step)) as temporary:
                 os.makedirs(temporary)

@@ -150,6 +150,7 @@ class Run:
         """Lets another process, or another call in this one, work in the directory."""
         if self._lock:
             self._lock.release()
+            self._lock = None
 
     def path(self, name):
         """Returns the path of a file of the run."""
@@ -166,9 +167,16 @@ class Run:
         return read_json(self.path(name))
 
     def log(self, line):
-        """Appends a dict to `log.jsonl`, at once; what is not finite is written as null, since JSON has no NaN."""
+        """Appends a dict to `log.jsonl`, at once; what is not finite is written as null, since JSON has no NaN.
+
+        Raises:
+            OSError: if it cannot be written, or the directory is no longer the one that the run started in.
+        """
         if not self.writes:
             return
+        # A log made anew in a directory of the same name would hide that all before it is lost.
+        if self._lock and not self._lock.is_at(self.path(".lock")):
+            raise FileNotFoundError(errno.ENOENT, "it was deleted, moved or replaced", os.path.abspath(self.directory))
         text = (json.dumps(finite(line), allow_nan=False) + "\n").encode()
         with open(self.path("log.jsonl"), "ab", buffering=0) as file:
             before = file.seek(0, os.SEEK_END)
