@@ -8,6 +8,7 @@ import zipfile
 import keras
 
 from budgetbert.errors import InputError, one_line
+from budgetbert.models import sizes
 from budgetbert.models.logits import is_binary
 
 _PARTS = {"config.json", "metadata.json", "model.weights.h5"}
@@ -78,6 +79,8 @@ def load_any(path):
     Args:
         path: string.
 
+    What it says of itself is held against its size first (`budgetbert.models.sizes`).
+
     Returns:
         `BertBudgetMaskedLM` or `BertBudgetTextClassifier` with a vocabulary.
 
@@ -87,10 +90,13 @@ def load_any(path):
     if not os.path.isdir(path):
         return load_trained(path)
     try:
+        sizes.check_folder(path)
         with open(os.path.join(path, "config.json"), encoding="utf-8") as file:
             config = json.load(file)
         if not isinstance(config, dict):
             raise ValueError("no JSON object")
+    except sizes.TooLarge as error:
+        raise _too_large(path, error) from error
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"--model {path} is a folder without a readable config.json: give a model.keras, a folder of "
@@ -146,17 +152,32 @@ def _told(error):
 def _read_head(path):
     """Returns the registered name of the class in a `.keras` file, and its serialised loss or `None`."""
     try:
+        sizes.check_regular(path)
         with zipfile.ZipFile(path) as archive:
+            sizes.check_archive(archive, os.path.getsize(path))
             damaged = archive.testzip()
             if damaged:
                 raise InputError(f"--model {path} is damaged: the checksum of {damaged} in it does not match.")
             if not set(archive.namelist()) >= _PARTS:
                 raise InputError(f"--model {path} is no .keras file: give the model.keras of a run.")
             config = json.loads(archive.read("config.json"))
+            sizes.check_config(config, archive.getinfo("model.weights.h5").file_size)
+            sizes.check_weights_in(archive)
         return str(config["registered_name"] or config["class_name"]), (config.get("compile_config") or {}).get("loss")
+    except InputError:
+        raise
+    except sizes.TooLarge as error:
+        raise _too_large(path, error) from error
     except OSError as error:
         raise InputError(f"--model {path} cannot be read: {error.strerror or error}.") from error
     except (zipfile.BadZipFile, EOFError) as error:
         raise InputError(f"--model {path} is truncated, or no .keras file: give the model.keras of a run.") from error
-    except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError, RecursionError) as error:
-        raise InputError(f"--model {path} is damaged: its config cannot be read ({error}).") from error
+    # zipfile, zlib and the parser of JSON have many of their own for a damaged file.
+    except Exception as error:
+        raise InputError(f"--model {path} is damaged: its config cannot be read ({one_line(error)}).") from error
+
+
+def _too_large(path, error):
+    return InputError(
+        f"--model {path} would take more memory than a model of its size does ({error}): give it as training wrote it."
+    )
