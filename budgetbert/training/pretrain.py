@@ -206,7 +206,6 @@ def _train_phases(phases, plan, step, state, signals, log, marks, save, hooks, c
     bounds = [0.0, *itertools.accumulate(phase.budget.amount for phase in phases[:-1]), None]
     for number in range(state.phase, len(phases)):
         phase, planned = phases[number], plan.phases[number]
-        sizes = planned.batch_size, planned.micro_batch_size
         if number != state.phase:
             state.phase = number
             state.guard.forget()  # Other rows and a new warm-up make other losses usual.
@@ -219,7 +218,7 @@ def _train_phases(phases, plan, step, state, signals, log, marks, save, hooks, c
         loop = Loop(
             step=step,
             feed=Feed(phase.training_rows, planned.micro_batch_size),
-            schedules=phase.schedules(*sizes),
+            schedules=phase.schedules(planned),
             clock=PhaseClock(log.clock, bounds[number], bounds[number + 1]),
             state=state,
             hooks=(log, marks, validate, save, *hooks),

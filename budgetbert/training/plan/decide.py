@@ -114,8 +114,7 @@ def _show_plan(plan, title, run, phases, console, save=True):
         run.write_json("plan.json", plan.to_json())
     picture = run.path("plan.png")
     if run.writes:
-        sizes = [(part.batch_size, part.micro_batch_size) for part in plan.phases]
-        schedules = [phase.schedules(*size) for phase, size in zip(phases, sizes, strict=True)]
+        schedules = [phase.schedules(part) for phase, part in zip(phases, plan.phases, strict=True)]
         spent = list(itertools.accumulate(phase.budget.amount for phase in phases))
         draw_plan(schedules, [amount / spent[-1] for amount in spent], picture)
 

@@ -104,12 +104,12 @@ class RunPhase:
         published, of_first = (phase.rates_at(phase.batch_size)[0] for phase in (self.phase, first))
         return (asked if self.phase is first else asked * published / of_first), schedule
 
-    def schedules(self, batch_size, micro_batch_size):
-        """Returns the `Schedules` of the phase with such a batch."""
-        peak, schedule = self.rates_at(batch_size)
+    def schedules(self, plan):
+        """Returns the `Schedules` of the phase with the batch of a `Plan`."""
+        peak, schedule = self.rates_at(plan.batch_size)
         return Schedules(
             learning_rate=lambda x: peak * schedule(x),
-            batch_size=lambda x: self.batch_at(x, batch_size, micro_batch_size),
+            batch_size=lambda x: self.batch_at(x, plan.batch_size, plan.micro_batch_size),
             flops_per_token=functools.cache(self.flops_per_token_of),
             mask_rate=self.options.mask_rate,
             predictions=self.predictions_at,

@@ -1,0 +1,205 @@
+"""Ten languages through the same two commands: the table of docs/CORPUS.md.
+
+Each is prepared cased and with its accents, with a vocabulary of 32,768 and of 8,192 entries; on the latter the recipe
+`frontier` spends the same FLOPs. What is unknown is counted on held-out documents. Text that is not at hand is left out
+and told. A language that is done is not done again, so a killed run goes on.
+
+Run       python tools/compare_languages.py --output_dir runs/languages [--help_pages DIR] [--thai_words FILE]
+Time      10 min a language on two cores
+Text      `languages` of BUDGETBERT_DATA; for Japanese and Korean the help of LibreOffice (Debian's packages
+          libreoffice-help-ja and -ko lay it in /usr/share/libreoffice/help); for Thai words drawn at random with the
+          frequencies of a list (phupha_word_freqs.txt of the package pythainlp), joined without spaces
+"""
+
+import html.parser
+import itertools
+import json
+import os
+import pathlib
+import random
+import subprocess
+import sys
+
+import numpy as np
+from absl import flags
+
+from budgetbert import command_line, files
+from budgetbert.errors import InputError
+
+flags.DEFINE_string("output_dir", None, "Folder for texts, corpora, runs and the table.")
+flags.DEFINE_string("help_pages", "/usr/share/libreoffice/help", "Folder with the folders ja and ko of HTML pages.")
+flags.DEFINE_string("thai_words", None, "File of a Thai word, a tab and its number in each line.")
+flags.DEFINE_string("budget", "25TFLOP", "FLOPs of each training.")
+flags.DEFINE_list("languages", None, "Codes of those to take; all by default.")
+FLAGS = flags.FLAGS
+
+LANGUAGES = {
+    "zh": "Chinese",
+    "ja": "Japanese",
+    "ko": "Korean",
+    "th": "Thai (random words)",
+    "hi": "Hindi",
+    "ar": "Arabic",
+    "tr": "Turkish",
+    "vi": "Vietnamese",
+    "ru": "Russian",
+    "fi": "Finnish",
+}
+_SIZES = (32_768, 8_192)
+_RECIPES = pathlib.Path(__file__).parents[1] / "recipes"
+# Of the Thai text: a space ends a clause, as in real text; a document has so many clauses.
+_THAI_DOCUMENTS, _CLAUSES, _WORDS_OF_A_CLAUSE = 1_500, 40, (2, 14)
+_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+
+
+def main():
+    if not FLAGS.output_dir:
+        raise InputError("--output_dir is missing: name the folder for texts, corpora, runs and the table.")
+    chosen = FLAGS.languages or list(LANGUAGES)
+    if unknown := sorted(set(chosen) - set(LANGUAGES)):
+        raise InputError(f"--languages names {', '.join(unknown)}: give some of {', '.join(LANGUAGES)}.")
+    output = pathlib.Path(FLAGS.output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for language in chosen:
+        text = text_of(language, output)
+        if text is None:
+            print(f"{LANGUAGES[language]} is left out: its text is not at hand, see --help.")
+        else:
+            rows.append(measure(language, text, output))
+            files.write(output / "languages.md", table(rows))
+    print((output / "languages.md").read_text() if rows else "No language is at hand.")
+
+
+def text_of(language, output):
+    """Returns the path (str) of what `--corpus` is to name for a language, or `None` where it is not at hand."""
+    made = output / f"{language}.jsonl"
+    if made.exists():
+        return str(made)
+    documents = None
+    if language in ("ja", "ko") and os.path.isdir(folder := os.path.join(FLAGS.help_pages, language)):
+        pages = sorted(pathlib.Path(folder).rglob("*.html"))
+        documents = filter(None, (prose(page.read_text(encoding="utf-8", errors="replace")) for page in pages))
+    elif language == "th" and FLAGS.thai_words:
+        documents = random_text(FLAGS.thai_words)
+    if documents is not None:
+        lines = [json.dumps({"text": document}, ensure_ascii=False) for document in documents]
+        files.write(made, "\n".join(lines) + "\n")
+        return str(made)
+    folder = os.path.join(os.environ.get("BUDGETBERT_DATA", ""), "languages", language)
+    return folder if os.path.isdir(folder) else None
+
+
+class _Paragraphs(html.parser.HTMLParser):
+    """Collects the headings and paragraphs of a page, markup aside."""
+
+    def __init__(self):
+        super().__init__()
+        self.paragraphs, self._open = [], None
+
+    def handle_starttag(self, tag, attributes):
+        if tag in _HEADINGS or (tag == "p" and dict(attributes).get("class") == "paragraph"):
+            self._open = []
+
+    def handle_endtag(self, tag):
+        if self._open is not None and tag in ("p", *_HEADINGS):
+            self.paragraphs.append(" ".join("".join(self._open).split()))
+            self._open = None
+
+    def handle_data(self, data):
+        if self._open is not None:
+            self._open.append(data)
+
+
+def prose(page):
+    """Returns the headings and paragraphs of an HTML page (str), one in a line."""
+    parser = _Paragraphs()
+    parser.feed(page)
+    return "\n".join(filter(None, parser.paragraphs))
+
+
+def random_text(path):
+    """Yields documents (str) of words drawn at random with the frequencies of a list, clauses between spaces."""
+    with open(path, encoding="utf-8") as file:
+        listed = [line.rstrip("\n").split("\t") for line in file]
+    # The most frequent entries are single letters, which are no words.
+    counted = [(word, int(number)) for word, number in listed if len(word) > 1]
+    words, numbers = zip(*counted, strict=True)
+    summed = list(itertools.accumulate(numbers))
+    generator = random.Random(0)
+    for _ in range(_THAI_DOCUMENTS):
+        lengths = [generator.randint(*_WORDS_OF_A_CLAUSE) for _ in range(_CLAUSES)]
+        yield " ".join("".join(generator.choices(words, cum_weights=summed, k=length)) for length in lengths)
+
+
+def measure(language, text, output):
+    """Prepares and trains a language; returns a dict of its figures.
+
+    Args:
+        language: str, its code.
+        text: str, what `--corpus` names.
+        output: `Path` of the folder for corpora and runs.
+    """
+    figures = {"language": LANGUAGES[language]}
+    for size in _SIZES:
+        corpus = output / f"{language}-{size}"
+        _run(
+            *("prepare_corpus.py", f"--corpus={text}", "--nolowercase", "--nostrip_accents"),
+            *(f"--vocabulary_size={size}", "--validation_fraction=0.03", f"--output_dir={corpus}"),
+        )
+        figures |= _of_corpus(corpus, size)
+    run = output / f"{language}-run"
+    _run("frontier.py", f"--corpus={corpus}", f"--budget={FLAGS.budget}", f"--output_dir={run}")
+    final = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
+    return figures | {"loss": final["validation_loss"], "epochs": final.get("epochs", 0), "minutes": _minutes(final)}
+
+
+def _run(recipe, *arguments):
+    """Runs a recipe to its end; ends the program where it fails."""
+    result = subprocess.run([sys.executable, str(_RECIPES / recipe), *arguments], check=False)
+    if result.returncode:
+        raise InputError(f"{recipe} ended with {result.returncode}: see what it says above.")
+
+
+def _of_corpus(directory, size):
+    from budgetbert.corpus import store
+
+    corpus = store.open_corpus(directory)
+    rows = corpus.rows("validation")
+    ids = np.asarray(rows[np.arange(len(rows))]).ravel()
+    special = {number for name, number in corpus.special_ids.items() if name != "[UNK]"}
+    ids = ids[~np.isin(ids, list(special))]
+    manifest = corpus.manifest
+    characters = sum(source["characters"] for source in manifest["sources"])
+    return {
+        "characters": characters,
+        f"entries_{size}": len(corpus.vocabulary),
+        f"unknown_{size}": float(np.mean(ids == corpus.special_ids["[UNK]"])),
+        "per_character": sum(manifest["counts"]["tokens"].values()) / characters,
+        "entropy": manifest["validation_unigram_entropy"],
+    }
+
+
+def _minutes(final):
+    return final["elapsed_seconds"] / 60
+
+
+def table(rows):
+    """Returns a Markdown table (str) of what `measure` returned for each language."""
+    large, small = _SIZES
+    lines = [
+        f"| language | characters | entries of {large:,} | unknown | unknown at {small:,} | tokens per character "
+        "| unigram entropy | loss | minutes |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row['language']} | {row['characters'] / 1e6:.1f} M | {row[f'entries_{large}']:,} "
+            f"| {row[f'unknown_{large}']:.2%} | {row[f'unknown_{small}']:.2%} | {row['per_character']:.2f} "
+            f"| {row['entropy']:.2f} | {row['loss']:.2f} | {row['minutes']:.1f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    command_line.run(main)
