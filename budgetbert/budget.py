@@ -1,7 +1,6 @@
 """The dial: a budget in wall-clock time, optimizer steps, tokens or FLOPs, and the clock that says what is spent."""
 
 import dataclasses
-import math
 import re
 import time
 
@@ -10,8 +9,11 @@ from budgetbert.errors import InputError
 _MULTIPLIERS = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PATTERN = re.compile(
-    r"(?P<number>\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(?:(?P<time>[smhd])|(?P<multiplier>[kMBGTPE]?)\s*(?P<unit>steps?|tokens?|FLOPs?))"
+    r"(?P<number>\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(?:(?P<time>[smhd])|(?P<multiplier>[kMBGTPE]?)\s*(?P<unit>steps?|tokens?|FLOPs?))",
+    re.ASCII,
 )
+# The least and the most of each unit that anybody can mean: ten years, and 1,000 times the largest known trainings.
+_RANGES = {"seconds": (0.001, 315_360_000.0), "steps": (1, 1e12), "tokens": (1, 1e18), "flops": (1, 1e30)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Budget:
         Multipliers are k, M, B or G, T, P, E.
 
         Raises:
-            InputError: if `text` is none of these, or not more than zero.
+            InputError: if `text` is none of these, or too small or too large to be meant.
         """
         match = _PATTERN.fullmatch(text.strip())
         if not match:
@@ -52,9 +54,11 @@ class Budget:
             budget = cls(number * _SECONDS[match["time"]], "seconds")
         else:
             budget = cls(number * _MULTIPLIERS[match["multiplier"]], match["unit"].rstrip("s").lower() + "s")
-        if not 0 < budget.amount < math.inf:
+        least, most = _RANGES[budget.unit]
+        if not least <= budget.amount <= most:
             raise InputError(
-                f"--budget {text!r} is no amount to plan with: give more than zero and less than infinity."
+                f"--budget {text!r} is no amount to plan with: give at least {least:g} and at most {most:.4g} "
+                f"{budget.unit_name}."
             )
         if budget.unit == "steps" and budget.amount != int(budget.amount):
             raise InputError(f"--budget {text!r} is not a whole number of steps.")

@@ -53,7 +53,29 @@ def check_exists(name):
     """Raises an `InputError` if there is nothing at the path that a flag gives."""
     path = getattr(flags.FLAGS, name)
     if not os.path.exists(path):
-        raise InputError(f"--{name} {path} cannot be read: {os.strerror(errno.ENOENT)}.")
+        told = path if len(path) <= 300 else f"{path[:300]}..."
+        raise InputError(f"--{name} {told} cannot be read: {os.strerror(errno.ENOENT)}.")
+    # A pipe or a device would be waited for, or never end.
+    if not (os.path.isfile(path) or os.path.isdir(path)):
+        raise InputError(f"--{name} {path} is neither a file nor a folder.")
+
+
+def check_output_dir(path):
+    """Raises an `InputError` where an `--output_dir` can neither be made nor written to."""
+    place = os.path.abspath(path)
+    # What is too long does not exist either, so the system is asked for the reason.
+    while not os.path.lexists(place):
+        try:
+            os.lstat(place)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                told = path if len(path) <= 300 else f"{path[:300]}..."
+                raise InputError(f"--output_dir {told} cannot be made: {error.strerror}.") from error
+        place = os.path.dirname(place)
+    if not os.path.isdir(place):
+        raise InputError(f"--output_dir {path} cannot be made: {place} is a file.")
+    if not os.access(place, os.W_OK):
+        raise InputError(f"--output_dir {path} cannot be written to: give another directory.")
 
 
 def start_keras():

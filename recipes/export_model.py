@@ -25,6 +25,7 @@ def main():
     given = flags.FLAGS
     command_line.require("model", "format", "output_dir")
     command_line.check_exists("model")
+    command_line.check_output_dir(given.output_dir)
     check_request(given.format, given.output_dir, given.weights)
     # A SavedModel is TensorFlow's, whatever the model was trained on.
     os.environ["KERAS_BACKEND"] = "tensorflow"

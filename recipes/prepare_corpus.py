@@ -23,7 +23,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("output_dir", None, "Where the prepared corpus appears.")
 options.define_flags()
-flags.DEFINE_integer("workers", None, "Processes; by default one per CPU core.")
+flags.DEFINE_integer("workers", None, "Processes; by default one per CPU core.", 1, 1024)
 flags.DEFINE_enum("engine", "processes", ["processes", "datatrove"], "What starts them; the shards are the same.")
 flags.DEFINE_bool("verify", False, "Check the sha256 of every shard; without --corpus, of an existing corpus.")
 
@@ -45,6 +45,7 @@ def main():
         raise InputError("--output_dir is missing: say where the prepared corpus is to be.")
     if not given.corpus and not given.verify:
         raise InputError("--corpus is missing: give demo, or the path of your text.")
+    command_line.check_output_dir(given.output_dir)
 
     from budgetbert.corpus import console, prepare, store
 

@@ -65,7 +65,7 @@ class Options:
     # What stands twice in a corpus is read twice as often, and no published recipe means that.
     dedup: str = _option("exact", "none, exact, near (similar documents) or substring:N (stretches of N bytes).")
     filter: str = _option("none", "none, or t=0.3: keep a document of less than 0.3 tokens per character.")
-    min_characters: int = _option(0, "Leave shorter documents out.", least=0)
+    min_characters: int = _option(0, "Leave shorter documents out.", least=0, most=2**31)
     language: str | None = _option(None, "Leave documents in other languages out; a code such as en.")
     drop_repeated_lines: bool = _option(False, "Drop lines that stood in the same document before.")
     validation_fraction: float | None = _option(
@@ -99,7 +99,7 @@ class Options:
             raise InputError(f"--{field.name}={value} is out of range: give {wanted}.")
 
     def _check_dedup(self):
-        if not re.fullmatch(r"none|exact|near|substring:\d+", self.dedup):
+        if not re.fullmatch(r"none|exact|near|substring:[0-9]{1,7}", self.dedup):
             raise InputError(f"--dedup={self.dedup} is unknown: give none, exact, near or substring:N.")
         if self.substring_bytes is not None and self.substring_bytes < _LEAST_SUBSTRING:
             raise InputError(
@@ -116,7 +116,7 @@ class Options:
         """float or `None`. The t of `--filter t=0.3`."""
         if self.filter == "none":
             return None
-        match = re.fullmatch(r"t=(\d*\.?\d+)", self.filter)
+        match = re.fullmatch(r"t=([0-9]*\.?[0-9]+)", self.filter)
         if not match:
             raise InputError(_other_filter(self.filter))
         return float(match[1])

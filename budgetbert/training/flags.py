@@ -5,10 +5,12 @@
 import dataclasses
 import math
 import os
+import re
 
 from absl import flags
 
 from budgetbert.budget import Budget
+from budgetbert.command_line import check_output_dir
 from budgetbert.errors import InputError
 from budgetbert.presets import PRESETS
 from budgetbert.schedules import MaskRate, parse_mask_rate
@@ -18,6 +20,10 @@ from budgetbert.training.run.loggers import parse_loggers
 
 # Of a batch at most: 256 times that of LAMB, the largest of the published ones.
 _ROWS = 2**24
+# No published peak is above 0.1 (of SGD), and at 10 nothing learns.
+_HIGHEST_RATE = 10.0
+# A model that gives all entries of a vocabulary of 2^32 the same probability loses 22 nats.
+_HIGHEST_LOSS = 1000.0
 # The crammed architecture even where the recipe's is another: in minutes a mini_24h does not get below the unigram
 # entropy (docs/LOG.md, 2026-11-21), a mini_crammed does.
 _DEMO = {"preset": "mini_crammed", "corpus": "demo", "budget": "4m", "marks": None}
@@ -63,7 +69,7 @@ def _parse_early_stop(text):
     after, _, limit = text.partition(":")
     try:
         stop = EarlyStop(Budget.parse(after), float(limit))
-        if not 0 < float(limit) < math.inf:
+        if not 0 < float(limit) <= _HIGHEST_LOSS:
             raise ValueError(limit)
     except ValueError as error:
         raise InputError(
@@ -75,7 +81,7 @@ def _parse_early_stop(text):
 def _parse_devices(text):
     if text == "auto":
         return None
-    if not text.isdecimal() or int(text) < 1:
+    if not re.fullmatch("[1-9][0-9]{0,5}", text):
         raise InputError(f"--devices {text!r} cannot be read: write auto, or how many.")
     return int(text)
 
@@ -137,7 +143,7 @@ class Options:
         DECISIVE, _INTEGER, None, "Rows computed at once; default: what suits the device.", 1, _ROWS
     )
     learning_rate: float | None = _flag(
-        DECISIVE, _FLOAT, _RECIPE, "Peak of the schedule; by default as published.", 0.0
+        DECISIVE, _FLOAT, _RECIPE, "Peak of the schedule; by default as published.", 0.0, _HIGHEST_RATE
     )
     optimizer: str | None = _flag(
         None, _one_of(_OPTIMIZERS), None, "With the recipe's betas and decay; default: as published."
@@ -162,7 +168,7 @@ class Options:
         parse=_parse_devices,
     )
     checkpoint_every: Cadence = _flag(CIRCUMSTANCE, _STRING, "10m", "A time or steps, as 20steps.", parse=Cadence.parse)
-    keep_checkpoints: int = _flag(CIRCUMSTANCE, _INTEGER, 3, "How many of the newest stay.", 1)
+    keep_checkpoints: int = _flag(CIRCUMSTANCE, _INTEGER, 3, "How many of the newest stay.", 1, 10**6)
     marks: tuple = _flag(
         CIRCUMSTANCE,
         _STRING,
@@ -184,7 +190,7 @@ class Options:
         parse=parse_loggers,
     )
     price_per_hour: float | None = _flag(
-        CIRCUMSTANCE, _FLOAT, None, "Of the machine, in any currency, for the cost of the run.", 0.0
+        CIRCUMSTANCE, _FLOAT, None, "Of the machine, in any currency, for the cost of the run.", 0.0, 1e9
     )
     plan_only: bool = _flag(None, _BOOL, False, "Print what the budget buys on this machine, and stop.")
     recalibrate: bool = _flag(
@@ -282,8 +288,10 @@ def read_flags(family, demo=None, defaults=None):
     for name, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):  # The bounds of absl let nan pass.
             raise InputError(f"--{name} {value} is no finite number: give one.")
-    if values["learning_rate"] is not None and not values["learning_rate"] > 0:
-        raise InputError(f"--learning_rate {values['learning_rate']} is no rate: give a number above zero.")
+    for name, kind in (("learning_rate", "rate"), ("stop_at", "share of the budget")):
+        if values[name] is not None and not values[name] > 0:
+            raise InputError(f"--{name} {values[name]} is no {kind}: give a number above zero.")
+    check_output_dir(values["output_dir"])
     options = Options.read(values, family)
     _check_corpus(options)
     return options

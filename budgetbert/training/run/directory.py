@@ -11,6 +11,7 @@ import warnings
 import keras
 
 from budgetbert import files
+from budgetbert.command_line import check_output_dir
 from budgetbert.errors import InputError, TrainingError, one_line
 from budgetbert.reporting.versions import package_versions
 from budgetbert.training.run.record import read_json, read_lines
@@ -36,7 +37,7 @@ class Run:
 
     def __init__(self, directory, writes=True):
         self.directory, self.writes = directory, writes
-        self._check_directory()
+        check_output_dir(directory)
         self._written = self.read_json("recipe.json")
         if self._written is not None and "recipe" not in self._written:
             raise InputError(f"{self.path('recipe.json')} is not that of a run: give another --output_dir.")
@@ -50,15 +51,6 @@ class Run:
         self.started = os.path.exists(self.path("log.jsonl"))
         self._log_size = self._size_of_log()
         self.final = next((line for line in self.lines() if line.get("final")), None)
-
-    def _check_directory(self):
-        place = os.path.abspath(self.directory)
-        while not os.path.exists(place):
-            place = os.path.dirname(place)
-        if not os.path.isdir(place):
-            raise InputError(f"--output_dir {self.directory} cannot be made: {place} is a file.")
-        if not os.access(place, os.W_OK):
-            raise InputError(f"--output_dir {self.directory} cannot be written to: give another directory.")
 
     def make_directory(self):
         """Makes the directory, with those above it.
