@@ -13,6 +13,7 @@ import typing
 from absl import flags
 
 from budgetbert.corpus.ordering import ORDERS
+from budgetbert.corpus.sources.cleaning import LEVELS
 from budgetbert.corpus.stages import filters
 from budgetbert.errors import InputError
 from budgetbert.tokenization.normalizer import KINDS, Normalizer
@@ -62,6 +63,12 @@ class Options:
     order: str = _option(
         "shuffled", "shuffled, frequent_first or short_sentences_first.", ("shuffled", *ORDERS)
     )  # fmt: skip
+    clean: str = _option(
+        "auto",
+        "none; minimal: wrong decoding, control characters, white space; wiki: what is left of markup, too. "
+        "auto is wiki for dumps, WikiExtractor and Wikipedia from the hub, else minimal.",
+        ("auto", *LEVELS),
+    )
     # What stands twice in a corpus is read twice as often, and no published recipe means that.
     dedup: str = _option("exact", "none, exact, near (similar documents) or substring:N (stretches of N bytes).")
     filter: str = _option("none", "none, or t=0.3: keep a document of less than 0.3 tokens per character.")
@@ -71,7 +78,7 @@ class Options:
     validation_fraction: float | None = _option(
         None, "Share of documents held out, by hash; 0.005, for demo 0.03.", least=0.0, most=0.5
     )
-    text_field: str = _option("text", "The field or column with the text, in .jsonl, .parquet and hf: sources.")
+    text_field: str = _option("text", "The field or column with the text, in JSON, tables and hf: sources.")
     split: str = _option("train", "The split of hf: sources.")
 
     def __post_init__(self):
@@ -126,6 +133,12 @@ class Options:
         """int or `None`. The N of `--dedup substring:N`."""
         length = self.dedup.partition(":")[2]
         return int(length) if length else None
+
+    def cleaning_level(self, is_wiki):
+        """Returns how (str, of `cleaning.LEVELS`) text is cleaned that comes from a wiki or not (bool)."""
+        if self.clean != "auto":
+            return self.clean
+        return "wiki" if is_wiki else "minimal"
 
     def make_normalizer(self):
         """Returns the `Normalizer` of these options."""

@@ -13,7 +13,7 @@ from budgetbert.corpus.stages.parts import read_json, record_path, write_json
 from budgetbert.corpus.stages.pool import WorkerKilled
 from budgetbert.errors import InputError
 
-_FORMAT = 4  # Counts up when what the stages leave changes.
+_FORMAT = 5  # Counts up when what the stages leave changes.
 _LARGE_TEXT = 2**28  # Characters. A process that has worked on so many holds some 500 MB.
 
 

@@ -296,7 +296,7 @@ def test_the_manifest_counts_every_document(tmp_path, make_documents):
 def test_the_hash_is_that_of_the_text_with_white_space_collapsed():
     spaces = "".join(character for character in map(chr, range(0x110000)) if character.isspace())
     for dirty in (f"one{spaces}two \n\n three {spaces}", " a  b\u3000c\n<p>d</p> e\x1ff\u2028g", *spaces):
-        text = clean(dirty)
+        text = clean(dirty, "wiki")
         assert parts.document_hash(text) == int.from_bytes(document_hash(text), "big")
 
 

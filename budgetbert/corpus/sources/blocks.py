@@ -5,6 +5,9 @@ import dataclasses
 
 from budgetbert.errors import InputError
 
+CHUNK = 2**18  # So many bytes of a file are read at a time.
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 
 class DamagedFile(InputError):
     """A file cannot be read to its end."""
@@ -15,12 +18,15 @@ class Block:
     """Whole documents of one source.
 
     Attributes:
-        kind: str, "txt", "jsonl", "extracted", "mediawiki" or "documents": what `data` is to be parsed as.
-        data: bytes, or for "mediawiki" and "documents" a list of str.
+        kind: str, what `data` is to be parsed as: "txt", "jsonl", "extracted", "json", "mediawiki", "documents" or
+            "parsed".
+        data: bytes, or a list: of str for "mediawiki" and "documents", of (bytes, line) for "json", of what
+            `formats.parse` yields for "parsed".
         size: int, about the bytes of text.
         path: str, the file, for messages.
         line: int, the number of its first line, from 1.
         removed: `collections.Counter` of what the reader left out already, by reason.
+        is_wiki: bool. Whether the text comes from a wiki, and so may hold what is left of its markup.
     """
 
     kind: str
@@ -29,20 +35,24 @@ class Block:
     path: str = ""
     line: int = 1
     removed: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    is_wiki: bool = False
 
 
 def grouped(kind, path, texts, block_bytes, removed, cost=1):
-    """Yields blocks of the texts of an iterable of (text, size); takes over what is counted in `removed`."""
+    """Yields blocks of the texts (or what a block of that kind holds) of an iterable of (text, size).
+
+    What is counted in `removed` is taken over.
+    """
     group, size, any_block = [], 0, False
     for text, text_size in texts:
         group.append(text)
         size += text_size * cost
         if size >= block_bytes:
-            yield Block(kind, group, size, str(path), removed=removed.copy())
+            yield Block(kind, group, size, str(path), removed=removed.copy(), is_wiki=kind == "mediawiki")
             removed.clear()
             group, size, any_block = [], 0, True
     if group or removed or not any_block:
-        yield Block(kind, group, size, str(path), removed=removed.copy())
+        yield Block(kind, group, size, str(path), removed=removed.copy(), is_wiki=kind == "mediawiki")
 
 
 def documents_of(documents, block_bytes):

@@ -7,14 +7,26 @@ import ftfy
 from budgetbert.tokenization.marks import compose
 
 # Curly quotes, ligatures and wide characters are the author's; whether they are kept is for the `Normalizer` to say.
-_REPAIRS = ftfy.TextFixerConfig(
-    unescape_html=True,
-    uncurl_quotes=False,
-    fix_latin_ligatures=False,
-    fix_character_width=False,
-    normalization=None,  # `compose` does it, whose time does not grow with the square of a line.
-    explain=False,
-)
+_REPAIRS = {
+    with_entities: ftfy.TextFixerConfig(
+        unescape_html=with_entities,
+        uncurl_quotes=False,
+        fix_latin_ligatures=False,
+        fix_character_width=False,
+        normalization=None,  # `compose` does it, whose time does not grow with the square of a line.
+        explain=True,
+    )
+    for with_entities in (False, True)
+}
+# What the steps that `ftfy` explains are counted as; line ends are not. All others undo a wrong decoding.
+_STEPS = {
+    "unescape_html": "entities",
+    "fix_surrogates": "surrogates",
+    "remove_terminal_escapes": "control_characters",
+    "remove_control_chars": "control_characters",
+    "fix_line_breaks": None,
+}
+LEVELS = ("none", "minimal", "wiki")
 _BLOCK_TAG = re.compile(
     r"</?(?:p|br|div|li|[ou]l|h[1-6]|hr|t[rdh]|table|tbody|thead|blockquote|section|article)\b[^<>]{0,200}>",
     re.IGNORECASE,
@@ -34,32 +46,58 @@ _SPACES = re.compile(r"\s+")
 # Two in a row, or one that was the first of two, the second of which became a space. Curly quotes may stand together.
 _MAYBE_DAMAGED = re.compile(r"[^\x00-\x7f“”‘’–—…](?:[^\x00-\x7f]|(?<=[À-ÿ]) )")
 _REPEATED_LINE_CHARACTERS = 20
+# `ftfy` itself divides text like this.
+_LINE_CHARACTERS = 1_000_000
 
 
-def clean(text):
+def clean(text, level, changes=None):
     """Repairs and tidies the text of a document.
 
-    By `ftfy`: text that was decoded as Latin-1 or Windows-1252 although it was UTF-8 ("â€™"), Windows-1252 quotes and
-    dashes that became control characters, HTML entities, halves of surrogate pairs, control characters, line ends;
-    then Unicode NFC. What extraction tools leave of HTML and wiki markup is dropped, the words of links are kept.
-    Runs of spaces become one, blank lines go: a line is a paragraph.
+    - "none": halves of surrogate pairs, which nothing can store, become U+FFFD; all else stays.
+    - "minimal": `ftfy` repairs text that was decoded as Latin-1 or Windows-1252 although it was UTF-8 ("â€™"),
+      Windows-1252 quotes and dashes that became control characters, halves of surrogate pairs and line ends, and drops
+      other control characters; then comes Unicode NFC. Runs of spaces become one, blank lines go: a line is a
+      paragraph.
+    - "wiki": beside that, what extraction tools leave of HTML and wiki markup is dropped: tags, notes, templates and
+      brackets that they emptied. HTML entities become characters, the words of links are kept.
 
     Args:
         text: str.
+        level: str, "none", "minimal" or "wiki".
+        changes: set, to which the names (str) of what was changed are added: "mojibake", "surrogates",
+            "control_characters", "not_composed" (Unicode's NFC), "entities", "tags", "links", "templates",
+            "empty_brackets". White space is not told. Defaults to `None`.
 
     Returns:
-        str, without white space at either end; cleaning it again changes nothing in ordinary text.
+        str. But at level "none" it has no white space at either end, and cleaning it again changes nothing in ordinary
+        text.
     """
-    text = "\n".join(map(_repaired, text.split("\n")))
-    if "<" in text:
-        text = drop_elements(_BLOCK_TAG.sub("\n", text), _INLINE_TAG, _ENDS)
-    if "[[" in text:
-        text = _WIKI_LINK.sub(r"\1", text)
-    if "{{" in text:
-        text = _TEMPLATE.sub("", text)
-    if _EMPTY_BRACKETS.search(text):
-        text = _SPACE_AND_EMPTY_BRACKETS.sub("", text)
+    changes = set() if changes is None else changes
+    if level == "none":
+        return _without_surrogates(text, changes)
+    repaired = _with_entities if level == "wiki" else _repaired
+    text = "\n".join([repaired(line, changes) for line in text.split("\n")])
+    if level == "wiki":
+        text = _without_markup(text, changes)
     return "\n".join(filter(None, map(_tidied, text.split("\n"))))
+
+
+def _without_markup(text, changes):
+    if "<" in text:
+        text = _changed(text, drop_elements(_BLOCK_TAG.sub("\n", text), _INLINE_TAG, _ENDS), "tags", changes)
+    if "[[" in text:
+        text = _changed(text, _WIKI_LINK.sub(r"\1", text), "links", changes)
+    if "{{" in text:
+        text = _changed(text, _TEMPLATE.sub("", text), "templates", changes)
+    if _EMPTY_BRACKETS.search(text):
+        text = _changed(text, _SPACE_AND_EMPTY_BRACKETS.sub("", text), "empty_brackets", changes)
+    return text
+
+
+def _changed(before, after, name, changes):
+    if after != before:
+        changes.add(name)
+    return after
 
 
 def drop_elements(text, starts, ends):
@@ -91,13 +129,39 @@ def drop_elements(text, starts, ends):
     return "".join(pieces) + text[kept:]
 
 
-def _repaired(line):
-    """`ftfy` at 4 MB/s for the lines that may need it, which are few: it leaves printable ASCII without & as it is,
-    and so it does single other characters, as what was decoded wrongly has at least two in a row.
+def _repaired(line, changes):
+    """`ftfy` at 4 MB/s for the lines that may need it, which are few: it leaves printable ASCII as it is, and so it
+    does single other characters, as what was decoded wrongly has at least two in a row.
     """
-    if "&" not in line and line.isprintable() and (line.isascii() or not _MAYBE_DAMAGED.search(line)):
-        return compose(line)
-    return compose(ftfy.fix_text(line, _REPAIRS))
+    if line.isprintable() and (line.isascii() or not _MAYBE_DAMAGED.search(line)):
+        return _changed(line, compose(line), "not_composed", changes)
+    return _fixed(line, False, changes)
+
+
+def _with_entities(line, changes):
+    """As `_repaired`, and HTML entities become characters."""
+    return _fixed(line, True, changes) if "&" in line else _repaired(line, changes)
+
+
+def _fixed(line, with_entities, changes):
+    pieces = []
+    # The time that `ftfy` takes for a line grows faster than its length.
+    for start in range(0, len(line), _LINE_CHARACTERS):
+        piece, steps = ftfy.fix_and_explain(line[start : start + _LINE_CHARACTERS], _REPAIRS[with_entities])
+        pieces.append(piece)
+        changes.update(_STEPS.get(step.parameter, "mojibake") for step in steps)
+    changes.discard(None)
+    fixed = "".join(pieces)
+    return _changed(fixed, compose(fixed), "not_composed", changes)
+
+
+def _without_surrogates(text, changes):
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return _changed(text, ftfy.fixes.fix_surrogates(text), "surrogates", changes)
+    return text
 
 
 def _tidied(line):

@@ -6,48 +6,57 @@ A block is what can be handed to another process: some MB of a file, cut where a
 import collections
 import gzip
 import io
-import json
 import re
 import zlib
 from pathlib import Path
 
-from budgetbert.corpus.sources import mediawiki, parquet, wikitext
-from budgetbert.corpus.sources.blocks import Block, DamagedFile, grouped, undecodable
+from budgetbert.corpus.sources import json_values, mediawiki, parquet, tables, wikitext
+from budgetbert.corpus.sources.blocks import BYTE_ORDER_MARK, CHUNK, Block, DamagedFile, grouped, undecodable
+from budgetbert.errors import InputError
 from budgetbert.files import DamagedArchive, open_archive
 
 # Longer documents are left out and counted: memory is bounded, and what is that long (a file without blank lines, a
 # dump in one line) is hardly one document. The longest novels have 6 MB.
 LONGEST_DOCUMENT_BYTES = 2**24
 USABLE = (
-    ".txt, .jsonl, .parquet, MediaWiki's .xml and WikiExtractor's wiki_00, "
+    ".txt, .jsonl, .ndjson, .json, .csv, .tsv, .parquet, MediaWiki's .xml and WikiExtractor's wiki_00, "
     "all but .parquet also with .gz, .bz2, .xz or .zst"
 )
 
 _NAME = re.compile(
-    r".*(?:\.(?P<suffix>txt|jsonl|parquet|xml)|\.xml-p\d+p\d+|(?:^|/)(?P<extracted>wiki_\d+)|\.json(?=\.))"
+    r".*(?:\.(?P<suffix>txt|jsonl|ndjson|json|csv|tsv|parquet|xml)|\.xml-p\d+p\d+|(?:^|/)(?P<extracted>wiki_\d+))"
     r"(?:\.(?P<compression>gz|bz2|xz|zst))?"
 )
+# What a compressed file begins with. The digits of pi begin every block of bzip2, and so the first.
+_MAGIC = {
+    "gz": re.compile(rb"\x1f\x8b\x08"),
+    "bz2": re.compile(rb"BZh[1-9]1AY&SY"),
+    "xz": re.compile(rb"\xfd7zXZ\0"),
+    "zst": re.compile(rb"\x28\xb5\x2f\xfd"),
+}
+# Spaces of Chinese and Japanese (U+3000), those that do not break (U+00A0), and byte order marks of files that were
+# joined leave a line blank.
+_BLANK = rb"(?:[ \t\r\f\v]|\xc2\xa0|\xe3\x80\x80|\xef\xbb\xbf)*+"
 # Where a document ends: behind the match.
 _ENDS = {
-    "txt": re.compile(rb"\n[ \t\r\f\v]*\n"),
+    "txt": re.compile(rb"\n" + _BLANK + rb"\n"),
     "jsonl": re.compile(rb"\n"),
     "extracted": re.compile(rb"</doc>[ \t\r]*\n"),
 }
-_BLANK_LINES = re.compile(rb"\n[ \t\r\f\v]*\n\s*")
-_CHUNK = 2**18
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BLANK_LINES = re.compile(rb"\n(?:" + _BLANK + rb"\n)++\s*")
 
 
 def kind_of(path):
-    """Returns "txt", "jsonl", "parquet", "mediawiki" or "extracted" by the name of a file, or None for any other."""
+    """Returns the kind of a file by its name, or None for any other.
+
+    It is "txt", "jsonl", "json", "csv", "tsv", "parquet", "mediawiki" or "extracted".
+    """
     match = _NAME.fullmatch(Path(path).name.lower())
     if not match or (match["suffix"] == "parquet" and match["compression"]):
         return None
     if match["extracted"]:
         return "extracted"
-    if match["suffix"] in ("txt", "jsonl", "parquet"):
-        return match["suffix"]
-    return "jsonl" if match.start("suffix") < 0 and ".json." in match[0] else "mediawiki"
+    return {"ndjson": "jsonl", "xml": "mediawiki", None: "mediawiki"}.get(match["suffix"], match["suffix"])
 
 
 def read_blocks(path, raw, block_bytes, text_field):
@@ -57,30 +66,43 @@ def read_blocks(path, raw, block_bytes, text_field):
         path: `Path`.
         raw: the file, opened in binary mode.
         block_bytes: int. About what a block has, except the last.
-        text_field: str. The column of a parquet file.
+        text_field: str. The column of a table.
 
     Yields:
         `Block`, one at least.
 
     Raises:
-        InputError: naming file and offset, if the file is damaged.
+        InputError: naming file and offset, if the file is damaged or compressed in another way than its name says.
     """
     kind, offset = kind_of(path), [0]
+    _check_compression(path, raw)
     try:
         if kind == "parquet":
             yield from parquet.blocks(path, raw, block_bytes, text_field)
             return
         stream = _Counted(decompressed(path, raw), offset, str(path))
         if kind == "mediawiki":
-            yield from _mediawiki_blocks(path, io.BufferedReader(stream, _CHUNK), block_bytes)
+            yield from _mediawiki_blocks(path, io.BufferedReader(stream, CHUNK), block_bytes)
+        elif kind in ("csv", "tsv"):
+            yield from tables.blocks(kind, path, stream, block_bytes, text_field, LONGEST_DOCUMENT_BYTES)
         else:
-            yield from _cut(kind, path, stream, block_bytes)
+            yield from _text_blocks(kind, path, stream, block_bytes)
     except (DamagedArchive, EOFError, zlib.error, OSError) as error:
         reason = str(error).rstrip(".") or type(error).__name__
         raise DamagedFile(
             f"{path}, behind byte {offset[0]:,} of its text: the file cannot be read further ({reason}): copy or "
             "download it again."
         ) from error
+
+
+def _check_compression(path, raw):
+    named = path.suffix.lower().removeprefix(".")
+    start = raw.read(10)
+    raw.seek(0)
+    found = next((name for name, magic in _MAGIC.items() if magic.match(start)), None)
+    if found and found != named:
+        said = f"not {named}" if named in _MAGIC else "which its name does not say"
+        raise InputError(f"{path} is compressed with {found}, {said}: rename it so that its name ends in .{found}.")
 
 
 def decompressed(path, raw):
@@ -116,16 +138,30 @@ class _Counted(io.RawIOBase):
         return data
 
 
-def _cut(kind, path, stream, block_bytes):
-    buffer, line, skipping, any_block = bytearray(stream.read(_CHUNK)), 1, False, False
-    if buffer.startswith(_BYTE_ORDER_MARK):
-        del buffer[: len(_BYTE_ORDER_MARK)]
-    if kind == "extracted" and buffer.lstrip().startswith(b"{"):  # WikiExtractor's --json
+def _text_blocks(kind, path, stream, block_bytes):
+    start, is_wiki = stream.read(CHUNK), kind == "extracted"
+    # Lines that end in carriage returns alone are those of old Macintoshes.
+    with_returns = b"\r" in start and b"\n" not in start
+    if kind == "json":
+        if json_values.is_laid_out(start):
+            yield from json_values.blocks(path, stream, start, block_bytes, LONGEST_DOCUMENT_BYTES)
+            return
         kind = "jsonl"
+    if is_wiki and start.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"{"):  # WikiExtractor's --json
+        kind = "jsonl"
+    for block in _cut(kind, path, stream, start, block_bytes, with_returns):
+        block.is_wiki = is_wiki
+        yield block
+
+
+def _cut(kind, path, stream, start, block_bytes, with_returns):
+    buffer, line, skipping, any_block = bytearray(start.removeprefix(BYTE_ORDER_MARK)), 1, False, False
+    if with_returns:
+        buffer = buffer.replace(b"\r", b"\n")
     ends, removed, chunk = _ENDS[kind], collections.Counter(), b"-"
     while chunk:
-        chunk = stream.read(_CHUNK)
-        buffer += chunk
+        chunk = stream.read(CHUNK)
+        buffer += chunk.replace(b"\r", b"\n") if with_returns else chunk
         if skipping:
             end = ends.search(buffer)
             # The end itself may be cut in two, so a few bytes stay.
@@ -180,6 +216,8 @@ def parse(block, text_field):
         yield from (_parse_article(markup, block.path) for markup in block.data)
     elif block.kind == "documents":
         yield from ((text, None) for text in block.data)
+    elif block.kind == "parsed":
+        yield from block.data
     else:
         yield from _PARSERS[block.kind](block, text_field)
 
@@ -195,7 +233,7 @@ def _parse_article(markup, path):
 def _parse_text(block, _):
     start, data = 0, block.data
     for match in [*_BLANK_LINES.finditer(data), None]:
-        piece = data[start : match.start()] if match else data[start:]
+        piece = (data[start : match.start()] if match else data[start:]).removeprefix(BYTE_ORDER_MARK)
         if piece.strip():
             try:
                 yield piece.decode(), None
@@ -204,36 +242,13 @@ def _parse_text(block, _):
         start = match.end() if match else len(data)
 
 
-def _parse_json(block, text_field):
-    for number, data in enumerate(block.data.split(b"\n"), start=block.line):
-        # Each of several files that were joined may begin with one.
-        data = data.removeprefix(_BYTE_ORDER_MARK)
-        if not data or data.isspace():
-            continue
-        where, line = f"{block.path}, line {number}", ""
-        try:
-            line = data.decode()
-            text = json.loads(line)[text_field]
-            text.encode()
-        except UnicodeDecodeError as error:
-            yield undecodable(data, block.path, number, error)
-        except UnicodeEncodeError:
-            sentence = f"{where}: the text has half a surrogate pair: write the whole character"
-            yield line, ("malformed", sentence)
-        except (ValueError, RecursionError) as error:
-            # A number of over 4,300 digits is a plain ValueError.
-            told = str(error).partition(";")[0]
-            sentence = f"{where}: this is not JSON ({told}): each line has to be one JSON object"
-            yield line, ("malformed", sentence)
-        except (KeyError, TypeError, AttributeError):
-            sentence = f"{where}: the object has no string {json.dumps(text_field)}: name its text with --text_field"
-            yield line, ("malformed", sentence)
-        else:
-            yield text, None
-
-
 def _parse_extracted(block, _):
     return mediawiki.extracted(block.data, block.path, block.line)
 
 
-_PARSERS = {"txt": _parse_text, "jsonl": _parse_json, "extracted": _parse_extracted}
+_PARSERS = {
+    "txt": _parse_text,
+    "jsonl": json_values.parse_lines,
+    "json": json_values.parse_values,
+    "extracted": _parse_extracted,
+}

@@ -38,6 +38,7 @@ class HubSource:
         if not self._path:
             raise InputError(f"{name} names no data set: write hf:NAME or hf:NAME:CONFIG.")
         self._text_field, self._split = text_field, split
+        self._is_wiki = "wikipedia" in self._path.lower()
         self.root = Path(self._path) if os.path.isdir(self._path) else None
         self._revision = None if self.root else _revision(self.name, self._path)
 
@@ -65,10 +66,10 @@ class HubSource:
                 texts.append(text or "")
                 size += len(texts[-1])
                 if size >= block_bytes:
-                    yield Block("documents", texts, size, self.name), rows.state_dict()
+                    yield Block("documents", texts, size, self.name, is_wiki=self._is_wiki), rows.state_dict()
                     texts, size = [], 0
             if texts:
-                yield Block("documents", texts, size, self.name), rows.state_dict()
+                yield Block("documents", texts, size, self.name, is_wiki=self._is_wiki), rows.state_dict()
         except InputError:
             raise
         except Exception as error:

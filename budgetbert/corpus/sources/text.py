@@ -88,7 +88,7 @@ class FileSource:
 
     Attributes:
         root: `Path` of the folder in which any new text would belong to the source, or `None`.
-        notes: list of str, a sentence for each reason why files of the folder or the pattern are not read.
+        unread: dict of the reason, "kind", "special", "hidden" or "folder", to the list of `Path` of what is not read.
 
     Raises:
         InputError: if there is no such path or no usable file, or if a folder cannot be read or holds a prepared
@@ -100,7 +100,7 @@ class FileSource:
         self.root = None
         path = Path(name)
         self._text_field = text_field
-        unread = {what: [] for what in _UNREAD}
+        self.unread = unread = {what: [] for what in _UNREAD}
         if path.is_dir():
             self.root = path
             found = _files_in(path, unread)
@@ -118,7 +118,6 @@ class FileSource:
             entered = {folder for file in found for folder in file.parents}
             unread["folder"] = [match for match in matches if match.is_dir() and match not in entered]
         self.files = [file for file in found if _can_be_read(file, unread)]
-        self.notes = [_told(name, what, files) for what, files in unread.items() if files]
         if not self.files:
             self._refuse(found, unread)
         try:
@@ -128,6 +127,19 @@ class FileSource:
         self.expected_bytes = self.total_bytes
         # Compressed bytes are counted, as in total_bytes: they tell how much is left.
         self.bytes_read = 0
+
+    @property
+    def notes(self):
+        """list of str, a sentence for each reason why files of the folder or the pattern are not read."""
+        return [_told(self.name, what, files) for what, files in self.unread.items() if files]
+
+    def unread_files(self):
+        """Returns what is not read as the manifest states it: a dict of each reason to a number and the first names."""
+        return {
+            what: {"number": len(files), "names": _names(self.name, files)}
+            for what, files in self.unread.items()
+            if files
+        }
 
     def _refuse(self, found, unread):
         if unread["folder"] and not found:
@@ -219,10 +231,15 @@ def _can_be_read(file, unread):
 def _told(name, what, files):
     """A sentence (str) on files (list of `Path`) of a source that are not read."""
     singular, plural, advice = _UNREAD[what]
-    shown = [os.path.relpath(file, name) if os.path.isdir(name) else str(file) for file in files[:_UNREAD_NAMES]]
-    # A name may hold anything but a slash, also what is not UTF-8.
-    shown = [" ".join(os.fsencode(text).decode(errors="replace").split()) for text in shown]
+    shown = _names(name, files)
     if len(files) > len(shown):
         shown.append(f"{len(files) - len(shown):,} more")
     counted = f"1 {singular} is" if len(files) == 1 else f"{len(files):,} {plural} are"
     return f"{counted} not read of {name}: {', '.join(shown)}{advice}."
+
+
+def _names(name, files):
+    """Returns the first names (list of str) of files (list of `Path`) of a source."""
+    shown = [os.path.relpath(file, name) if os.path.isdir(name) else str(file) for file in files[:_UNREAD_NAMES]]
+    # A name may hold anything but a slash, also what is not UTF-8.
+    return [" ".join(os.fsencode(text).decode(errors="replace").split()) for text in shown]

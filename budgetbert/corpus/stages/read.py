@@ -126,8 +126,9 @@ class ReadPart:
         index, source, blocks, position = task
         removed, examples, first = collections.Counter(), {}, {}
         characters = documents = empty_files = deleted = 0
-        texts, hashes, words = [], [], []
+        texts, hashes, words, cleaned = [], [], [], collections.Counter()
         for block in blocks:
+            level = self.options.cleaning_level(block.is_wiki)
             of_block = collections.Counter(block.removed)
             empty_files += of_block.pop("empty_file", 0)
             removed.update(of_block)
@@ -135,7 +136,7 @@ class ReadPart:
             for raw, problem in formats.parse(block, self.options.text_field):
                 documents += 1
                 characters += len(raw)
-                text, reason = self._cleaned(raw) if problem is None else (raw, problem[0])
+                text, reason = self._cleaned(raw, level, cleaned) if problem is None else (raw, problem[0])
                 if reason is not None:
                     if problem:
                         first.setdefault(*problem)
@@ -144,7 +145,7 @@ class ReadPart:
                         shown.append(text[: parts.EXAMPLE_CHARACTERS])
                     continue
                 texts.append(text)
-                hashes.append(parts.document_hash(text))
+                hashes.append(parts.document_hash(" ".join(text.split()) if level == "none" else text))
                 if self.options.normalizer == "cramming":
                     deleted += filters.deleted_by_cramming(text, self.options.strip_accents)
                     text = text.encode("ascii", "ignore").decode()
@@ -160,15 +161,18 @@ class ReadPart:
             "empty_files": empty_files,
             "deleted": deleted,
             "removed": dict(removed),
+            "cleaned": dict(cleaned),
             "examples": examples,
             "first": first,
         }
         parts.write_json(record_path(self.folder, index), record)
         return record
 
-    def _cleaned(self, raw):
-        """Returns the cleaned text, and why it is left out (str), or `None`."""
-        options, text = self.options, cleaning.clean(raw)
+    def _cleaned(self, raw, level, cleaned):
+        """Returns the cleaned text, and why it is left out (str), or `None`; counts what cleaning changed."""
+        options, changes = self.options, set()
+        text = cleaning.clean(raw, level, changes)
+        cleaned.update(changes)
         if options.drop_repeated_lines:
             text = cleaning.drop_repeated_lines(text)
         if not text.strip():
