@@ -10,6 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from budgetbert.corpus import store
+from budgetbert.corpus.account import Account
+
+# With more sources than these the summary shows them together.
+_MOST_COLUMNS = 4
 
 
 class Progress:
@@ -63,32 +67,64 @@ def print_summary(corpus):
     Args:
         corpus: `budgetbert.corpus.store.PreparedCorpus`.
     """
-    manifest = corpus.manifest
+    manifest, account = corpus.manifest, Account(corpus.manifest)
     counts = manifest["counts"]
-    table = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("", "training", "held out"):
-        table.add_column(heading, justify="right" if heading else "left")
-    for what in ("documents", "tokens", "rows"):
-        table.add_row(what, *(f"{counts[what][split]:,}" for split in ("train", "validation")))
     case = "lower-cased" if corpus.lowercase else "cased"
     accents = "without accents" if corpus.strip_accents else "with accents"
     start = ", each starting with [CLS]" if manifest["row_start"] == "cls" else ""
     entropy = manifest["validation_unigram_entropy"]
     facts = Table.grid(padding=(0, 2))
     for name, fact in (
-        ("rows", f"{corpus.sequence_length} tokens{start}"),
+        ("tokens", _in_splits(counts["tokens"])),
+        ("rows", f"{_in_splits(counts['rows'])}, of {corpus.sequence_length} tokens{start}"),
         ("vocabulary", f"{len(corpus.vocabulary):,} entries, {case}, {accents}"),
         ("unknown tokens", f"{100 * counts['unknown_token_rate']:.3f} %"),
         ("unigram entropy", f"{entropy:.3f} nats held out: the loss of knowing word counts alone"),
+        ("cleaning", ", ".join(f"{row.name.lower()} in {row.together:,}" for row in account.changed)),
         ("source", ", ".join(source["source"] for source in manifest["sources"])),
         ("prepared in", f"{manifest['seconds']:,.0f} s"),
     ):
-        facts.add_row(name, Text(fact, overflow="fold"))
+        if fact:
+            facts.add_row(name, Text(fact, overflow="fold"))
     console = Console(highlight=False)
     console.print(f"\nPrepared corpus in {corpus.directory}", markup=False, soft_wrap=True)
-    console.print(table, facts)
+    console.print(_sources(account), facts)
+    for name, number, reason, names in account.unread_files():
+        told = f"Not read of {name}: {number:,} {reason} ({', '.join(names)})"
+        console.print(told, markup=False, soft_wrap=True)
     for note in manifest["notes"]:
         console.print(f"Note: {note}", markup=False)
     report = corpus.directory / store.REPORT
     if report.exists():
         console.print(f"Report: {report}", markup=False, soft_wrap=True)
+
+
+def _in_splits(counts):
+    return f"{counts['train']:,} for training, {counts['validation']:,} held out"
+
+
+def _sources(account):
+    """The table of what lay in the sources and what became of it: what is indented is part of what is read."""
+    apart = 1 < len(account.names) <= _MOST_COLUMNS
+    table = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for name in (*(account.names if apart else ()), "together" if apart else ""):
+        table.add_column(Text(name, overflow="fold"), justify="right")
+    table.add_column("", justify="right")
+
+    def add(name, row, share=False, **style):
+        numbers = (*(row.of_sources if apart else ()), row.together)
+        part = f"{row.together / max(1, account.read.together):.1%}" if share else ""
+        table.add_row(name, *(f"{number:,}" if number else "–" for number in numbers), part, **style)
+
+    if account.files.together:
+        add("files", account.files)
+        if account.unread.together:
+            add("not read", account.unread)
+        table.add_section()
+    add("documents read", account.read)
+    for row in account.lost:
+        add(f"  {row.name.lower()}", row, share=True, style="dim")
+    add("  for training", account.training, share=True)
+    add("  held out", account.held_out, share=True)
+    return table

@@ -9,7 +9,7 @@ import time
 import numpy as np
 from absl import flags
 
-from budgetbert.corpus import store
+from budgetbert.corpus import account, store
 from budgetbert.corpus.packing import token_dtype
 from budgetbert.corpus.stages.parts import EXAMPLES
 from budgetbert.errors import InputError
@@ -72,12 +72,14 @@ def facts(corpus, sources, documents, entries, encoded, shards, frequencies, opt
         InputError: if a split has no row, or the rows are of no use: most tokens are unknown, or all labels alike.
     """
     counts = {what: dict.fromkeys(store.SPLITS, 0) for what in ("documents", "tokens", "rows")}
-    names, without_tokens, tokens = ", ".join(sources), 0, [0] * len(sources)
+    names, in_rows = ", ".join(sources), [collections.Counter() for _ in sources]
     together = {some.folder: some.records for some in encoded.values()}  # Of both splits, or of each.
     for first, record in itertools.chain(*together.values()):
-        without_tokens += record["without_tokens"]
-        tokens[documents.records[first]["source"]] += sum(record["tokens"].values())
+        of_source = in_rows[documents.records[first]["source"]]
+        of_source["without_tokens"] += record["without_tokens"]
+        of_source["tokens"] += sum(record["tokens"].values())
         for split in record["documents"]:
+            of_source[split] += record["documents"][split]
             counts["documents"][split] += record["documents"][split]
             counts["tokens"][split] += record["tokens"][split]
     for shard in shards:
@@ -88,6 +90,15 @@ def facts(corpus, sources, documents, entries, encoded, shards, frequencies, opt
     unknown, known = int(everywhere[ids["[UNK]"]]), np.delete(everywhere, special)
     unknown_rate = unknown / max(1, unknown + int(known.sum()))
     _check_tokens(names, unknown_rate, known, ledger)
+    for source, of_source in enumerate(in_rows):
+        if of_source["without_tokens"]:
+            ledger.leave_out(source, "without_tokens", of_source["without_tokens"])
+    without_tokens = sum(of_source["without_tokens"] for of_source in in_rows)
+    if counts["documents"]["validation"] and not counts["documents"]["train"]:
+        raise InputError(
+            f"all {counts['documents']['validation']:,} documents that are kept of {names} are held out, so none is "
+            "left for training: add text, or make --validation_fraction or --sequence_length smaller."
+        )
     if not all(counts["rows"].values()):
         train, validation = (counts["tokens"][split] for split in store.SPLITS)
         lost = f" ({without_tokens:,} documents have no token once they are normalised)" if without_tokens else ""
@@ -103,8 +114,12 @@ def facts(corpus, sources, documents, entries, encoded, shards, frequencies, opt
     if options.rows == "pairs":
         _check_labels(corpus, names, [shard for shard in shards if shard["split"] == "train"], ledger)
     removed = sum(ledger.removed, collections.Counter())
-    if counts["documents_read"] != removed.total() + sum(counts["documents"].values()) + without_tokens:
-        raise RuntimeError(f"the counts do not add up: {counts}, removed {removed}")
+    source_counts = _source_counts(documents, in_rows, ledger)
+    for told in source_counts:
+        if told["documents_read"] != sum(told["removed"].values()) + told["documents"]:
+            raise RuntimeError(f"the counts do not add up: {told}")
+    lost = [told["removed"] | {"read": told["documents_read"]} for told in source_counts]
+    ledger.notes += account.much_is_left_out(sources, lost)
     return {
         "rows_kind": options.rows,
         "row_start": options.row_start,
@@ -116,10 +131,7 @@ def facts(corpus, sources, documents, entries, encoded, shards, frequencies, opt
         "filters": {
             reason: {"documents": removed[reason], "examples": ledger.examples[reason]} for reason in sorted(removed)
         },
-        "source_counts": [
-            counted | {"tokens": count}
-            for counted, count in zip(_source_counts(documents, ledger), tokens, strict=True)
-        ],
+        "source_counts": source_counts,
         "token_frequencies": _told_frequencies(entries, everywhere),
         "validation_fraction": options.validation_fraction,
         "validation_unigram_entropy": _entropy(np.delete(frequencies["validation"], special)),
@@ -170,25 +182,30 @@ def packages():
     return {"python": platform.python_version(), **package_versions(_PACKAGES)}
 
 
-def _source_counts(documents, ledger):
+def _source_counts(documents, in_rows, ledger):
     """What the manifest says of each source: what came in, what went, what is left, and how long that is."""
     sums = ("documents_read", "characters_read", "empty_files")
     told = [
-        dict.fromkeys(sums, 0) | {"removed": dict(sorted(removed.items())), "documents": 0, "characters": 0}
-        for removed in ledger.removed
+        dict.fromkeys(sums, 0)
+        | {"removed": dict(sorted(removed.items())), "cleaned": collections.Counter(), "characters": 0}
+        | {"training": counted["train"], "held_out": counted["validation"], "tokens": counted["tokens"]}
+        for removed, counted in zip(ledger.removed, in_rows, strict=True)
     ]
     histograms = np.zeros((len(told), 32), np.int64)
     for record, _, lengths, _ in documents.kept_numbers():
         of_source = told[record["source"]]
         for name in sums:
             of_source[name] += record[name]
-        of_source["documents"] += len(lengths)
+        of_source["cleaned"].update(record["cleaned"])
         of_source["characters"] += int(lengths.sum())
         places = np.log2(np.maximum(lengths, 1)).astype(np.int64)
         histograms[record["source"]] += np.bincount(places, minlength=32)
     # These are documents of 1 character, of 2 and 3, of 4 to 7, and so on.
     return [
-        some | {"lengths_by_power_of_two": histogram.tolist()} for some, histogram in zip(told, histograms, strict=True)
+        some
+        | {"cleaned": dict(sorted(some["cleaned"].items())), "documents": some["training"] + some["held_out"]}
+        | {"lengths_by_power_of_two": histogram.tolist()}
+        for some, histogram in zip(told, histograms, strict=True)
     ]
 
 

@@ -79,7 +79,9 @@ def prepare_corpus(sources, output_dir, *, workers=None, **options):
             "format_version": store.FORMAT_VERSION,
             "normalizer": dataclasses.asdict(options.make_normalizer()),
             **facts,
-            "sources": [identity | count for identity, count in counts],
+            "sources": [
+                identity | source.told_files() | count for source, (identity, count) in zip(opened, counts, strict=True)
+            ],
             "options": wanted,
             "seconds": round(time.monotonic() - started, 1),
             "circumstances": manifest.circumstances(workers.number),

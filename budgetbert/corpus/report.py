@@ -1,6 +1,5 @@
 """`report.html`: a prepared corpus on one page that needs nothing else, made from what stands in its directory."""
 
-import collections
 import datetime
 import itertools
 import re
@@ -10,7 +9,7 @@ from markupsafe import Markup, escape
 
 from budgetbert import files
 from budgetbert.corpus import store
-from budgetbert.corpus.sources.formats import LONGEST_DOCUMENT_BYTES
+from budgetbert.corpus.account import Account
 from budgetbert.corpus.stages.parts import EXAMPLE_CHARACTERS
 from budgetbert.errors import InputError
 from budgetbert.reporting import numbers
@@ -37,25 +36,6 @@ _ORDERS = {
     "shuffled": "permuted in each epoch",
     "frequent_first": "read once by falling mean log-frequency of their tokens, then permuted",
     "short_sentences_first": "read once by falling number of full stops, then permuted",
-}
-# In the order in which documents meet them: reason, name, and what it means with the options filled in.
-_REASONS = {
-    "redirects": ("Redirects", "pages of a wiki that only point at another"),
-    "other_namespaces": ("Other namespaces", "talk, user, category, template and other pages that are no articles"),
-    "other_models": ("Other content", "pages of a wiki that are not wikitext"),
-    "repeated_header": ("Repeated headers", "the header of a table that was joined to another"),
-    "undecodable": ("Undecodable", "bytes that are not UTF-8"),
-    "malformed": ("Malformed", "lines, rows or objects that are not what their file's format asks for"),
-    "empty": ("Empty", "nothing is left once the document is cleaned"),
-    "too_long": ("Too long", f"more than {LONGEST_DOCUMENT_BYTES:,} bytes"),
-    "too_short": ("Too short", "fewer than {min_characters:,} characters"),
-    "other_language": ("Other languages", "not most probably in “{language}”"),
-    "duplicate": ("Duplicates", "equal to an earlier document, white space aside"),
-    "near_duplicate": ("Near-duplicates", "similar to an earlier document (MinHash of 5-grams, 0.8 or more)"),
-    "repeated": ("Repeats", "too little is left without the stretches that stood before"),
-    "incompressible": ("Incompressible", "{filter:g} tokens per character or more"),
-    "over_weight": ("Over their share", "left out at random to give each source the share asked for"),
-    "without_tokens": ("Without tokens", "nothing is left once the text is normalised"),
 }
 
 
@@ -86,7 +66,8 @@ def write_report(directory):
 def render(corpus):
     """Returns the page of a `PreparedCorpus` as str."""
     manifest = corpus.manifest
-    names = short_names([source["source"] for source in manifest["sources"]])
+    account = Account(manifest)
+    names = account.names
     shown = names if len(names) <= 3 else [*names[:2], f"{len(names) - 2} more"]
     kind, meaning = _ROW_KINDS[corpus.rows_kind]
     case = f"{'lower-cased' if corpus.lowercase else 'cased'}, {'without' if corpus.strip_accents else 'with'} accents"
@@ -103,7 +84,8 @@ def render(corpus):
         counts=manifest["counts"],
         padding=1 - sum(tokens.values()) / (sum(rows.values()) * corpus.sequence_length),
         sources=list(zip(names, manifest["sources"], weights, strict=True)),
-        ledger=_ledger(manifest, names),
+        account=account,
+        ledger=_ledger(manifest, account),
         lengths=_lengths(manifest, names),
         rank_charts=_rank_charts(manifest),
         frequent=_words(manifest)[:_FREQUENT],
@@ -114,18 +96,6 @@ def render(corpus):
         command=pages.command_words(manifest.get("circumstances", {}).get("command")),
         tables=_tables(corpus),
     )
-
-
-def short_names(sources):
-    """Returns of each path or name (list of str) as much of its end as tells it from the others."""
-
-    def endings(source):
-        parts = source.rstrip("/").split("/")
-        return ["/".join(parts[-depth:]) for depth in range(1, len(parts) + 1)]
-
-    known = [endings(source) for source in sources]
-    taken = collections.Counter(ending for some in known for ending in some)
-    return [next((ending for ending in some if taken[ending] == 1), some[-1]) for some in known]
 
 
 def _row_bytes(corpus):
@@ -152,28 +122,21 @@ def _tiles(corpus):
     return [{"name": name, "value": value, "note": note} for name, value, note in tiles]
 
 
-def _ledger(manifest, names):
-    """What was read, less what was left out and why, is what is kept; per source and in all."""
-    sources, removed = manifest["sources"], manifest["filters"]
-    known = [reason for reason in _REASONS if removed.get(reason, {}).get("documents")]
-    reasons = [*known, *(reason for reason in removed if reason not in _REASONS)]
+def _ledger(manifest, account):
+    """The rows of the account, with examples, and a shade for each reason why documents were left out."""
     lost = []
-    for number, reason in enumerate(reasons):
-        name, meaning = _REASONS.get(reason, (reason.replace("_", " ").capitalize(), ""))
-        starts = removed[reason]["examples"]
+    for number, row in enumerate(account.lost):
+        starts = manifest["filters"].get(row.reason, {}).get("examples", ())
         lost.append(
             {
-                "name": name,
-                "meaning": meaning.format(**manifest["options"]),
-                "shade": f"{1 - 0.65 * number / max(1, len(reasons) - 1):.2f}",
-                "of_sources": [source["removed"].get(reason, 0) for source in sources],
-                "documents": removed[reason]["documents"],
+                "row": row,
+                "shade": f"{1 - 0.65 * number / max(1, len(account.lost) - 1):.2f}",
                 "examples": [f"{one}…" if len(one) == EXAMPLE_CHARACTERS else one for one in starts if one.strip()],
             }
         )
     # A long name may go on in the next line behind the marks in it.
-    columns = [Markup(re.sub(r"([/_.:-])", r"\1<wbr>", str(escape(name)))) for name in names]
-    return {"columns": columns if 1 < len(names) <= _MOST_COLUMNS else [], "lost": lost}
+    columns = [Markup(re.sub(r"([/_.:-])", r"\1<wbr>", str(escape(name)))) for name in account.names]
+    return {"columns": columns if 1 < len(columns) <= _MOST_COLUMNS else [], "lost": lost}
 
 
 def _lengths(manifest, names):

@@ -68,7 +68,6 @@ class DemoSource:
     total_bytes = 0
     expected_bytes = 10_000_000
     bytes_read = 0
-    notes = ()
 
     def __init__(self, workers):
         self._workers = workers
@@ -77,6 +76,10 @@ class DemoSource:
     def identity(self):
         """Returns a dict that is equal for equal text."""
         return {"source": self.name, "sha256": identity()}
+
+    def told_files(self):
+        """Returns what the manifest states of files: nothing."""
+        return {}
 
     def blocks(self, block_bytes, position=None):
         """Yields (`blocks.Block`, position behind it); the first call collects the documents."""

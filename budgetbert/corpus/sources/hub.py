@@ -30,7 +30,6 @@ class HubSource:
     total_bytes = 0
     expected_bytes = 2**30
     bytes_read = 0
-    notes = ()
 
     def __init__(self, name, text_field, split):
         self.name = name
@@ -47,6 +46,10 @@ class HubSource:
         version = self._revision or _folder_version(self._path)
         parts = (os.path.basename(self._path), self._config, self._split, self._text_field, version)
         return {"source": self.name, "sha256": hashlib.sha256("\n".join(parts).encode()).hexdigest()}
+
+    def told_files(self):
+        """Returns what the manifest states of files: nothing."""
+        return {}
 
     def blocks(self, block_bytes, position=None):
         """Yields (`Block`, position behind it); see `sources.FileSource.blocks`."""

@@ -29,20 +29,23 @@ def blocks(path, raw, block_bytes, text_field):
         if not any(is_kind(value) for is_kind in kinds):
             raise InputError(f"{path}: the column {text_field!r} holds {column}, not text: name another one.")
         batches = file.iter_batches(_ROWS, columns=[text_field], use_threads=False)
-        removed = collections.Counter()
-        texts = ((text, len(text)) for batch in batches for text in _decoded(batch.column(0), removed))
-        yield from grouped("documents", path, texts, block_bytes, removed)
+        texts = ((found, len(found[0])) for found in _texts(path, batches))
+        yield from grouped("parsed", path, texts, block_bytes, collections.Counter())
     except (pa.ArrowInvalid, pa.ArrowException, UnicodeDecodeError) as error:
         reason = str(error).rstrip(".").partition("\n")[0]
         raise DamagedFile(f"{path} is a damaged parquet file ({reason}): copy or download it again.") from error
 
 
-def _decoded(column, removed):
-    """Yields the texts of an Arrow array of any kind of string, and counts what is not UTF-8 in `removed`."""
+def _texts(path, batches):
+    """Yields the text of each row and `None`, or what there is of it and why it cannot be used."""
     import pyarrow as pa
 
-    for value in column.cast(pa.large_string()).cast(pa.large_binary()).to_pylist():
-        try:
-            yield (value or b"").decode()
-        except UnicodeDecodeError:
-            removed["undecodable"] += 1
+    row = 0
+    for batch in batches:
+        for value in batch.column(0).cast(pa.large_string()).cast(pa.large_binary()).to_pylist():
+            row += 1
+            try:
+                yield (value or b"").decode(), None
+            except UnicodeDecodeError:
+                sentence = f"{path}, row {row:,}: the text is not UTF-8: write it as text"
+                yield value.decode(errors="replace"), ("undecodable", sentence)

@@ -14,13 +14,8 @@ from budgetbert.corpus.sources import demo, formats, hub
 from budgetbert.corpus.sources.blocks import Block
 from budgetbert.errors import InputError
 
-# What of a folder or a pattern is not read: its name in the singular and the plural, and what to do about it.
-_UNREAD = {
-    "kind": ("file of another kind", "files of another kind", f"; {formats.USABLE} are"),
-    "special": ("pipe, socket or device", "pipes, sockets or devices", ""),
-    "hidden": ("hidden file or folder", "hidden files or folders", ""),
-    "folder": ("folder that matches", "folders that match", "; name the folder above to read all that is in it"),
-}
+# Why what lies in a folder or matches a pattern is not read.
+_UNREAD = ("kind", "special", "hidden", "folder", "link")
 # So many names are shown of each kind.
 _UNREAD_NAMES = 5
 _WEIGHTED = re.compile(r"(.+)@(\d+\.?\d*|\.\d+)")
@@ -88,7 +83,8 @@ class FileSource:
 
     Attributes:
         root: `Path` of the folder in which any new text would belong to the source, or `None`.
-        unread: dict of the reason, "kind", "special", "hidden" or "folder", to the list of `Path` of what is not read.
+        unread: dict of why something is not read to a list of `Path`: "kind", it is no text; "special", a pipe, socket
+            or device; "hidden"; "folder", which a pattern matches; "link", to a folder that is read already.
 
     Raises:
         InputError: if there is no such path or no usable file, or if a folder cannot be read or holds a prepared
@@ -128,17 +124,18 @@ class FileSource:
         # Compressed bytes are counted, as in total_bytes: they tell how much is left.
         self.bytes_read = 0
 
-    @property
-    def notes(self):
-        """list of str, a sentence for each reason why files of the folder or the pattern are not read."""
-        return [_told(self.name, what, files) for what, files in self.unread.items() if files]
-
-    def unread_files(self):
-        """Returns what is not read as the manifest states it: a dict of each reason to a number and the first names."""
+    def told_files(self):
+        """Returns what the manifest states of the files: how many are read or not, by kind, and the first names."""
+        read = {}
+        for file in self.files:
+            read.setdefault(formats.kind_of(file), []).append(file)
         return {
-            what: {"number": len(files), "names": _names(self.name, files)}
-            for what, files in self.unread.items()
-            if files
+            key: {
+                what: {"number": len(files), "names": _names(self.name, files)}
+                for what, files in groups.items()
+                if files
+            }
+            for key, groups in (("files_read", read), ("files_unread", self.unread))
         }
 
     def _refuse(self, found, unread):
@@ -195,7 +192,7 @@ class FileSource:
 
 
 def _files_in(folder, unread):
-    """Returns the paths of what is in a folder and its folders, sorted; adds what is hidden to `unread`."""
+    """Returns the paths of what is in a folder and its folders, sorted; adds what is not looked at to `unread`."""
 
     def refuse(error):
         raise InputError(f"{error.filename} cannot be read: {error.strerror}.") from error
@@ -206,6 +203,7 @@ def _files_in(folder, unread):
         folders.sort()
         if (real := os.path.realpath(directory)) in visited:
             folders.clear()
+            unread["link"].append(Path(directory))
             continue
         visited.add(real)
         if "manifest.json" in names and "vocabulary.txt" in names:
@@ -226,16 +224,6 @@ def _can_be_read(file, unread):
         unread["special"].append(file)
         return False
     return True
-
-
-def _told(name, what, files):
-    """A sentence (str) on files (list of `Path`) of a source that are not read."""
-    singular, plural, advice = _UNREAD[what]
-    shown = _names(name, files)
-    if len(files) > len(shown):
-        shown.append(f"{len(files) - len(shown):,} more")
-    counted = f"1 {singular} is" if len(files) == 1 else f"{len(files):,} {plural} are"
-    return f"{counted} not read of {name}: {', '.join(shown)}{advice}."
 
 
 def _names(name, files):

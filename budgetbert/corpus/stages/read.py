@@ -16,6 +16,8 @@ from budgetbert.errors import InputError
 _PARTS, LEAST_PART_BYTES, MOST_PART_BYTES = 64, 2**19, 2**24
 # The share of its characters that a source may lose to the normaliser `cramming`, and that from which on it is told.
 _MOST_DELETED, _TOLD_DELETED = 0.5, 0.05
+# The share of its documents that may be undecodable or malformed.
+_MOST_UNUSABLE = 0.5
 
 
 def read(sources, options, staging, ledger):
@@ -215,8 +217,7 @@ class ReadFile:
 
 
 def _note_problems(number, source, records, ledger):
-    """Notes what is not read, and what was left out as it is damaged; refuses a source that has nothing else."""
-    ledger.notes += source.notes
+    """Notes what was left out as it is damaged; refuses a source that has nothing else, or more of it than half."""
     removed, first = ledger.removed[number], {}
     for record in records:
         first = record["first"] | first
@@ -228,6 +229,13 @@ def _note_problems(number, source, records, ledger):
                 f"{source.name} has no document of less than {formats.LONGEST_DOCUMENT_BYTES:,} bytes: put "
                 "blank lines between the documents of a text file, or write one per line as JSON."
             )
+    read, unusable = sum(record["documents_read"] for record in records), removed["undecodable"] + removed["malformed"]
+    if unusable > _MOST_UNUSABLE * read:
+        problem = next(iter(first.values()), "their bytes are not UTF-8")
+        raise InputError(
+            f"{unusable:,} of the {read:,} documents of {source.name} cannot be used, which is more than half; the "
+            f"first: {problem}."
+        )
     _check_deleted(source, records, ledger)
     for reason, sentence in first.items():
         ledger.notes.append(f"{removed[reason]:,} documents were left out as {reason}. The first: {sentence}.")

@@ -137,7 +137,8 @@ def test_a_value_of_parquet_that_is_not_utf8_is_counted(tmp_path):
     pyarrow.parquet.write_table(pa.table({"text": column}), tmp_path / "a.parquet")
     texts, problems = parsed(tmp_path / "a.parquet")
     assert texts == ["one", "three"]
-    assert problems == [("undecodable", None)]
+    ((reason, told),) = problems
+    assert reason == "undecodable" and "a.parquet, row 2: the text is not UTF-8" in told
 
 
 def test_articles_of_wikiextractor_are_read_without_their_titles(tmp_path):
@@ -232,31 +233,28 @@ def test_what_is_not_read_of_a_folder_or_a_pattern_is_told(tmp_path):
         (tmp_path / name).write_text(name)
     os.mkfifo(tmp_path / "pipe.txt")
     assert read(tmp_path) == ["a.txt", "sub/j.TXT"]
-    kind, special, hidden = sources.FileSource(str(tmp_path)).notes
-    assert kind.startswith(f"6 files of another kind are not read of {tmp_path}: b.doc, c.pdf, d.text, f.xlsx, g, 1 ")
-    assert special == f"1 pipe, socket or device is not read of {tmp_path}: pipe.txt."
-    assert hidden == f"3 hidden files or folders are not read of {tmp_path}: ._a.txt, .git, .hidden.txt."
+    told = sources.FileSource(str(tmp_path)).told_files()
+    assert told["files_read"] == {"txt": {"number": 2, "names": ["a.txt", "sub/j.TXT"]}}
+    assert told["files_unread"] == {
+        "kind": {"number": 6, "names": ["b.doc", "c.pdf", "d.text", "f.xlsx", "g"]},
+        "special": {"number": 1, "names": ["pipe.txt"]},
+        "hidden": {"number": 3, "names": ["._a.txt", ".git", ".hidden.txt"]},
+    }
     assert read(f"{tmp_path}/*") == ["a.txt"]
-    kind, special, folder = sources.FileSource(f"{tmp_path}/*").notes
-    assert "b.doc" in kind and "pipe.txt" in special
-    assert folder.startswith(f"1 folder that matches is not read of {tmp_path}/*: {tmp_path}/sub; name the folder")
+    unread = sources.FileSource(f"{tmp_path}/*").unread
+    assert (len(unread["kind"]), unread["special"], unread["hidden"]) == (6, [tmp_path / "pipe.txt"], [])
+    assert unread["folder"] == [tmp_path / "sub"]
     assert read(f"{tmp_path}/**") == ["a.txt", "sub/j.TXT"]
-    assert not any("folder" in note for note in sources.FileSource(f"{tmp_path}/**").notes)
+    assert not sources.FileSource(f"{tmp_path}/**").unread["folder"]
     assert read(tmp_path / ".hidden.txt") == [".hidden.txt"]  # as it is named
-    assert sources.FileSource(str(tmp_path / "a.txt")).notes == []
+    assert sources.FileSource(str(tmp_path / "a.txt")).told_files()["files_unread"] == {}
 
 
 def test_a_name_that_is_not_utf8_can_be_told(tmp_path):
     (tmp_path / "a.txt").write_text("one")
     open(os.fsencode(tmp_path) + b"/caf\xe9\nau lait.html", "w").close()
-    (note,) = sources.FileSource(str(tmp_path)).notes
-    assert "caf\ufffd au lait.html" in note
-
-
-def test_unread_files_are_noted_in_the_manifest(tmp_path, text_file):
-    (tmp_path / "b.html").write_text("<p>two</p>")
-    corpus = prepare_corpus(str(tmp_path), tmp_path.parent / "corpus", workers=1, vocabulary_size=256)
-    assert any("1 file of another kind is not read" in note and "b.html" in note for note in corpus.manifest["notes"])
+    told = sources.FileSource(str(tmp_path)).told_files()["files_unread"]
+    assert told["kind"]["names"] == ["caf\ufffd au lait.html"]
 
 
 @pytest.mark.parametrize(
@@ -287,7 +285,9 @@ def test_links_to_folders_are_followed_once(tmp_path):
     (text / "c").symlink_to(other)
     (other / "loop").symlink_to(text)
     assert read(text) == ["text/a/one.txt", "other/two.txt"]
-    assert [str(path.relative_to(text)) for path in sources.FileSource(str(text)).files] == ["a/one.txt", "b/two.txt"]
+    source = sources.FileSource(str(text))
+    assert [str(path.relative_to(text)) for path in source.files] == ["a/one.txt", "b/two.txt"]
+    assert source.unread["link"] == [text / "b" / "loop", text / "c"]
 
 
 def test_the_case_of_a_name_does_not_matter(tmp_path):
