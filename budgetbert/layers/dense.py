@@ -16,6 +16,17 @@ def add_bias(x, bias):
     return x + ops.convert_to_tensor(bias)
 
 
+def float32_unless_quantized(policy, path):
+    """Returns the policy of a layer whose outputs are float32, or the map of policies that says how it is quantized.
+
+    Args:
+        policy: dtype policy of the model.
+        path: str, of the layer.
+    """
+    quantized = isinstance(policy, keras.dtype_policies.DTypePolicyMap) and path in policy
+    return policy if quantized else "float32"
+
+
 @keras.saving.register_keras_serializable(package="budgetbert")
 class Dense(keras.layers.Dense):
     """`keras.layers.Dense` with N(0, `initializer_range`) kernels and a bias whose gradient is summed in float32.
@@ -43,6 +54,16 @@ class Dense(keras.layers.Dense):
         kwargs.setdefault("kernel_initializer", keras.initializers.RandomNormal(stddev=initializer_range))
         super().__init__(units, **kwargs)
         self.initializer_range = initializer_range
+
+    @property
+    def dtype_policy(self):
+        # Keras 3.15 saves a quantized kernel without its scale where the layer was made with a map of policies.
+        policy = super().dtype_policy
+        return policy[self.path] if isinstance(policy, keras.dtype_policies.DTypePolicyMap) and self.path else policy
+
+    @dtype_policy.setter
+    def dtype_policy(self, value):
+        keras.layers.Dense.dtype_policy.fset(self, value)
 
     def call(self, inputs, training=None):
         outputs = ops.matmul(inputs, self.kernel)

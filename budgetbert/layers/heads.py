@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from budgetbert.layers.dense import Dense
+from budgetbert.layers.dense import Dense, float32_unless_quantized
 from budgetbert.layers.embedding import EncoderEmbedding
 from budgetbert.layers.feed_forward import activate, check_activation
 from budgetbert.layers.norms import make_norm
@@ -163,7 +163,8 @@ class NextSentenceHead(keras.layers.Layer):
     def __init__(self, initializer_range=0.02, **kwargs):
         super().__init__(**kwargs)
         self.initializer_range = initializer_range
-        self.logits = Dense(2, initializer_range, dtype="float32", name="logits")
+        policy = float32_unless_quantized(self.dtype_policy, f"{self.name}/logits")
+        self.logits = Dense(2, initializer_range, dtype=policy, name="logits")
 
     def build(self, x_shape):
         shape = (x_shape[0], x_shape[-1])

@@ -3,6 +3,7 @@
 import h5py
 import keras
 import keras_hub
+import numpy as np
 
 from budgetbert.layers.dense import Dense
 from budgetbert.layers.embedding import EncoderEmbedding
@@ -91,6 +92,9 @@ class BertBudget(keras_hub.models.Backbone):
         **kwargs,
     ):
         check_arguments(type(self), kwargs, ("name", "trainable"))
+        for name, value in (("vocabulary_size", vocabulary_size), ("num_layers", num_layers)):
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(f"`{name}` must be an int of 1 or more. Received: {name}={value!r}")
         self.embeddings = EncoderEmbedding(
             vocabulary_size,
             hidden_dim,

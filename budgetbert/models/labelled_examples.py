@@ -9,6 +9,10 @@ import keras
 import numpy as np
 
 _NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
+_SHAPE = (
+    "Labels of the shape {} are not one class for each text: give numbers or names, as labels.argmax(-1) makes them of "
+    "one-hot rows, or compile the classifier with the loss that such labels are for."
+)
 _UNNAMED = "is a string, and the classifier has no label_names: make it with label_names=[...], or give numbers."
 
 
@@ -63,6 +67,11 @@ def _to_array(values):
 def check_texts(texts):
     """Raises a `ValueError` where one of the entries of an array, or of a tuple of arrays, is no text."""
     for array in keras.tree.flatten(texts):
+        if array.ndim != 1:
+            raise ValueError(
+                f"Texts have the shape {array.shape}: give one string for each example, of a table one column, as "
+                'table["text"].'
+            )
         for place, text in enumerate(array.flat):
             if not isinstance(text, (str, bytes)):
                 raise ValueError(f"Text {place} is {text}: give strings, and leave out what is missing.")
@@ -73,7 +82,8 @@ def classes_of(labels, num_classes, label_names=None, sparse=True, ignored=None)
 
     Args:
         labels: array-like `[examples]` or `[examples, 1]` of numbers, or of strings that are `label_names`; or a tensor
-            of a `tf.data` pipeline. Any other shape (one-hot) is left as it is, and so are numbers for regression.
+            of a `tf.data` pipeline. Numbers for regression are left as they are, and other shapes (one-hot) where the
+            loss takes them.
         num_classes: int.
         label_names: list of str, or `None` (default).
         sparse: bool. Whether the loss takes numbers of classes, so that others are refused. Defaults to `True`.
@@ -83,14 +93,16 @@ def classes_of(labels, num_classes, label_names=None, sparse=True, ignored=None)
         int32 array of the same shape.
 
     Raises:
-        ValueError: if a label is none of the classes. In a `tf.data` pipeline it is TensorFlow's `InvalidArgumentError`
-            with the same words.
+        ValueError: if a label is none of the classes, or has a shape that is not for this loss. Of a value in a
+            `tf.data` pipeline it is TensorFlow's `InvalidArgumentError` with the same words.
     """
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow is not None and tensorflow.is_tensor(labels) and not tensorflow.executing_eagerly():
         return _classes_in_graph(tensorflow, labels, num_classes, label_names, sparse, ignored)
     labels = _to_array(labels)
     if labels.shape[1:] not in ((), (1,)):
+        if sparse and num_classes > 1:
+            raise ValueError(_SHAPE.format(labels.shape))
         return labels
     if any(isinstance(label, (str, bytes)) for label in labels.flat):
         return _named_classes(labels, label_names)
@@ -126,6 +138,8 @@ def _named_classes(labels, label_names):
 
 def _classes_in_graph(tensorflow, labels, num_classes, label_names, sparse, ignored):
     if labels.shape.rank not in (0, 1) and labels.shape[-1] != 1:
+        if sparse and num_classes > 1 and labels.shape.rank is not None:
+            raise ValueError(_SHAPE.format(labels.shape))
         return labels
     if labels.dtype == tensorflow.string:
         if label_names is None:

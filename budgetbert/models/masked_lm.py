@@ -8,7 +8,7 @@ from keras import ops
 from budgetbert.layers.heads import MaskedLMHead, NextSentenceHead
 from budgetbert.models.bert_budget import BertBudget
 from budgetbert.models.preprocessors import BertBudgetMaskedLMPreprocessor
-from budgetbert.models.task import PresetTask, check_vocabulary
+from budgetbert.models.task import PresetTask, check_parts
 
 _DEFAULT_LOSS = keras.losses.SparseCategoricalCrossentropy
 
@@ -66,9 +66,9 @@ class BertBudgetMaskedLM(PresetTask, keras_hub.models.MaskedLM):
     def __init__(
         self, backbone, preprocessor=None, head_transform=True, output_bias=True, next_sentence=False, **kwargs
     ):
+        check_parts(type(self), backbone, preprocessor)
         self.backbone = backbone
         self.preprocessor = preprocessor
-        check_vocabulary(backbone, preprocessor)
         self.head = MaskedLMHead(
             backbone.token_embedding,
             transform=head_transform,
@@ -141,8 +141,10 @@ class BertBudgetMaskedLM(PresetTask, keras_hub.models.MaskedLM):
         """
         if isinstance(strings, str):
             return self.fill_mask([strings], k)[0]
-        if k < 1:
-            raise ValueError(f"`k` must be 1 or more tokens per mask. Received: k={k}")
+        if not isinstance(k, (int, np.integer)) or k < 1:
+            raise ValueError(f"`k` must be an int, 1 or more tokens per mask. Received: k={k}")
+        if isinstance(strings, bytes) or not hasattr(strings, "__iter__"):
+            raise ValueError(f"fill_mask() reads strings. Received: {strings!r}")
         if self.preprocessor is None:
             raise ValueError("fill_mask() needs a tokenizer: this model has preprocessor=None.")
         tokenizer, length = self.preprocessor.tokenizer, self.preprocessor.sequence_length

@@ -1,24 +1,38 @@
 """What the two tasks share beyond KerasHub's `Task`."""
 
+import contextlib
+import sys
 import warnings
 
 import keras
 
 from budgetbert.models.arguments import check_arguments, own_arguments, refuse_hdf5
 from budgetbert.models.bert_budget import BertBudget
+from budgetbert.models.datasets import Preprocessed, as_pipeline, as_texts, is_dataset
+from budgetbert.models.labelled_examples import batches_of, split_off, to_arrays
 from budgetbert.presets import PRESETS, preset_config
 
 # What KerasHub's `Task` and Keras' functional model read, beyond the arguments of a task's own.
 _PASSED_ON = ("name", "trainable", "compile")
 
 
-def check_vocabulary(backbone, preprocessor):
-    """Raises a `ValueError` where a preprocessor's vocabulary is not one that an encoder can have been trained with.
+def check_parts(cls, backbone, preprocessor):
+    """Raises a `ValueError` where an encoder and a preprocessor do not make a task.
 
     Args:
-        backbone: `BertBudget`.
-        preprocessor: preprocessor with a `BertBudgetTokenizer`, or `None`.
+        cls: class of the task.
+        backbone: `BertBudget`, or what was given in its place.
+        preprocessor: preprocessor with a `BertBudgetTokenizer`, of a vocabulary that the encoder can have been trained
+            with, or `None`.
     """
+    if not isinstance(backbone, BertBudget):
+        mend = "give its .backbone" if hasattr(backbone, "backbone") else "give a BertBudget, or call from_preset()"
+        raise ValueError(f"The backbone of a {cls.__name__} is an encoder, not a {type(backbone).__name__}: {mend}.")
+    if preprocessor is not None and not isinstance(preprocessor, cls.preprocessor_cls.__bases__[-1]):
+        raise ValueError(
+            f"A {type(preprocessor).__name__} is no preprocessor of a {cls.__name__}: give "
+            f"{cls.preprocessor_cls.__name__}(tokenizer), or None for token ids."
+        )
     # a vocabulary that is still to be loaded as an asset has no size yet
     if preprocessor is None or preprocessor.tokenizer.vocabulary is None:
         return
@@ -59,7 +73,14 @@ class PresetTask:
         check_arguments(cls, kwargs, (*_PASSED_ON, "load_weights", *passed_on), BertBudget)
         config = preset_config(preset, load_weights)
         if config is None:
-            model = super().from_preset(preset, load_weights=load_weights, **kwargs)
+            try:
+                model = super().from_preset(preset, load_weights=load_weights, **kwargs)
+            except TypeError as error:
+                if "num_classes" not in str(error):
+                    raise
+                raise ValueError(
+                    f"{preset} holds no {cls.__name__}, so that its head is new: give num_classes."
+                ) from error
             if load_weights and "num_classes" not in kwargs:  # which asks for a new head
                 model._warn_of_a_random_head(preset)
             return model
@@ -69,11 +90,117 @@ class PresetTask:
         backbone = BertBudget(**{**config["backbone"], **{key: kwargs[key] for key in of_encoder}})
         return cls(backbone, **{**config[cls.head_name], **{key: kwargs[key] for key in of_task}})
 
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        sample_weight=None,
+        validation_data=None,
+        validation_split=None,
+        *,
+        epochs=None,
+        shuffle=True,
+        **kwargs,
+    ):
+        """As `keras.Model.fit`, on texts, which are shuffled every epoch.
+
+        Args:
+            x: list, array or pandas Series of strings, a tuple of two of them, or a batched dataset of `tf.data`, grain
+                or Keras (`PyDataset`), which passes in its own order. Inputs of the model if it has no preprocessor.
+            y: labels, one for each example.
+            batch_size: int. Defaults to `32`.
+            sample_weight: array of float, one for each example.
+            validation_data: tuple as `(x, y)`, texts alone, or a dataset.
+            validation_split: float. The share at the end of the examples to validate with, as in Keras before any
+                shuffling.
+            epochs: int. Defaults to `1`.
+            shuffle: bool. Defaults to `True`.
+            **kwargs: as `keras.Model.fit`.
+
+        Returns:
+            `keras.callbacks.History`.
+        """
+        if not is_dataset(x):
+            examples = self._examples(x, y, sample_weight)
+            if validation_split and validation_data is None:
+                examples, validation_data = split_off(examples, validation_split)
+            batch_size, epochs = self._defaults(len(keras.tree.flatten(examples)[0]), batch_size, epochs)
+            x = batches_of(examples, batch_size, shuffle)
+            # They are split, batched, weighted and in their order already.
+            y = batch_size = sample_weight = validation_split = None
+            shuffle = False
+        validation_data = self._held_out(validation_data, kwargs.pop("validation_batch_size", None))
+        kwargs = {**kwargs, "epochs": 1 if epochs is None else epochs, "shuffle": shuffle}
+        with self._training(x, kwargs):
+            if not isinstance(x, keras.utils.PyDataset):
+                arguments = (as_pipeline(x), y, batch_size, sample_weight, validation_data, validation_split)
+                return super().fit(*arguments, **kwargs)
+            if any(given is not None for given in (y, batch_size, sample_weight, validation_split)):
+                raise ValueError("A PyDataset has its own batches and labels: give none beside it.")
+            if validation_data is not None:
+                validation_data = self._preprocessed(validation_data)
+            return keras.Model.fit(self, self._preprocessed(x), validation_data=validation_data, **kwargs)
+
+    def evaluate(self, x=None, y=None, batch_size=None, sample_weight=None, **kwargs):
+        """As `keras.Model.evaluate`, on texts and labels as `fit` takes them."""
+        if is_dataset(x):
+            x = as_pipeline(x)
+        elif not kwargs.get("_use_cached_eval_dataset"):  # else `fit` has preprocessed them
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(self._examples(x, y, sample_weight))
+        return super().evaluate(x, y, batch_size, sample_weight, **kwargs)
+
+    def predict(self, x=None, batch_size=None, **kwargs):
+        """As `keras.Model.predict`, on texts; one string that is not in a list, or a pair, is a batch of one."""
+        if is_dataset(x):
+            x = as_pipeline(x)
+        elif self.preprocessor is not None:
+            self._check_texts(x)
+            x = as_texts(x, alone=True)
+        return super().predict(x, batch_size, **kwargs)
+
     def preprocess_samples(self, x, y=None, sample_weight=None):
         length, positions = getattr(self.preprocessor, "sequence_length", None), self.backbone.max_sequence_length
         if length is not None and length > positions:  # TensorFlow's graph would fail on it in words of its own.
             raise ValueError(f"Rows of {length} tokens are longer than the model's {positions} positions.")
+        if self.preprocessor is not None:
+            self._check_texts(x)
+            if not _is_symbolic(x):
+                x = keras.tree.map_structure(lambda texts: texts.tolist(), as_texts(x, alone=y is None))
         return super().preprocess_samples(x, y, sample_weight)
+
+    def _check_texts(self, x):
+        """Raises a `ValueError` for texts of a kind that the task does not read."""
+
+    def _examples(self, x, y, sample_weight):
+        """Texts, labels and weights, as far as there are any, as arrays."""
+        if self.preprocessor is not None:
+            self._check_texts(x)
+            x = as_texts(x)
+        return to_arrays(keras.utils.pack_x_y_sample_weight(x, y, sample_weight))
+
+    def _held_out(self, examples, batch_size):
+        """`validation_data` as a dataset."""
+        if examples is None or is_dataset(examples):
+            return examples if examples is None else as_pipeline(examples)
+        is_texts = isinstance(examples, list) and all(isinstance(text, (str, bytes)) for text in examples)
+        parts = (examples,) if is_texts or not isinstance(examples, (list, tuple)) else tuple(examples)
+        examples = self._examples(*keras.utils.unpack_x_y_sample_weight(parts))
+        return batches_of(examples, batch_size or 32, shuffle=False)
+
+    def _preprocessed(self, dataset):
+        """A dataset for Keras' own `fit`."""
+        if hasattr(dataset, "element_spec"):
+            return dataset.map(self.preprocess_samples)
+        return Preprocessed(dataset, self.preprocess_samples)
+
+    def _defaults(self, examples, batch_size, epochs):
+        """Batch size and epochs of `fit` on a number of examples."""
+        return batch_size or 32, epochs
+
+    def _training(self, dataset, options):
+        """The context of one `fit`."""
+        return contextlib.nullcontext()
 
     def save(self, filepath, *args, **kwargs):
         """As `keras.Model.save`; a path that ends in `.h5` or `.hdf5` is a `ValueError`."""
@@ -95,18 +222,20 @@ class PresetTask:
                 stacklevel=3,
             )
 
-    def get_config(self):
-        config = super().get_config()
-        head = [layer for layer in self._flatten_layers(include_self=False) if layer.quantization_mode is not None]
-        if head:
-            # KerasHub tells of the encoder's quantized layers alone, by path; the head finds its own in the same map.
-            encoder = config["backbone"]["config"]
-            policies = keras.dtype_policies.get(encoder["dtype"])
-            for layer in head:
-                if layer.path not in policies:
-                    policies[layer.path] = layer.dtype_policy
-            encoder["dtype"] = keras.dtype_policies.serialize(policies)
-        return config
+    def quantize(self, mode=None, *args, **kwargs):
+        """As `keras.Model.quantize`; files and folders of `save_to_preset` then hold what was quantized."""
+        super().quantize(mode, *args, **kwargs)
+        encoder = self.backbone
+        policies = encoder.dtype_policy
+        if not isinstance(policies, keras.dtype_policies.DTypePolicyMap):
+            policies = keras.dtype_policies.DTypePolicyMap(default_policy=policies)
+            encoder.dtype_policy = policies
+        # KerasHub tells of the encoder's quantized layers alone, by path; the head finds its own in the same map.
+        for layer in self._flatten_layers(include_self=False):
+            if layer.quantization_mode is not None:
+                if layer.path in policies:
+                    del policies[layer.path]
+                policies[layer.path] = layer.dtype_policy
 
     def get_compile_config(self):
         config = super().get_compile_config()
@@ -123,3 +252,11 @@ class PresetTask:
         self.compile(**{**config, "jit_compile": "auto"})
         if built:  # else the file holds no slots, and a built optimizer would warn that it cannot load them
             self.optimizer.build(self.trainable_variables)
+
+
+def _is_symbolic(x):
+    """Whether texts are tensors of a TensorFlow graph that is being built, whose values nobody knows yet."""
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is None or not hasattr(tensorflow, "executing_eagerly") or tensorflow.executing_eagerly():
+        return False
+    return any(tensorflow.is_tensor(part) for part in keras.tree.flatten(x))

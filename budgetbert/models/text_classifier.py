@@ -1,24 +1,18 @@
 """The encoder with a classification or regression head."""
 
 import contextlib
+import operator
 
 import keras
 import keras_hub
 
 from budgetbert.finetuning_rule import WARMUP, finetuning_settings, learning_rate_of
-from budgetbert.layers.dense import Dense
+from budgetbert.layers.dense import Dense, float32_unless_quantized
 from budgetbert.layers.dropout import Dropout
 from budgetbert.models.bert_budget import BertBudget
-from budgetbert.models.labelled_examples import (
-    batches_of,
-    check_texts,
-    classes_of,
-    count_batches,
-    split_off,
-    to_arrays,
-)
+from budgetbert.models.labelled_examples import classes_of, count_batches
 from budgetbert.models.preprocessors import BertBudgetTextClassifierPreprocessor
-from budgetbert.models.task import PresetTask, check_vocabulary
+from budgetbert.models.task import PresetTask, check_parts
 from budgetbert.optimizers.finetuning_adam import FinetuningAdam
 
 _RATE_CALLBACKS = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
@@ -78,22 +72,16 @@ class BertBudgetTextClassifier(PresetTask, keras_hub.models.TextClassifier):
         activation=None,
         **kwargs,
     ):
-        if label_names is not None and (isinstance(label_names, str) or len(label_names) != num_classes):
-            counted = "is one string" if isinstance(label_names, str) else f"are {len(label_names)} label_names"
-            raise ValueError(
-                f"There {counted} for num_classes={num_classes}: give label_names as a list of {num_classes} strings, "
-                "or label_names=None."
-            )
+        check_parts(type(self), backbone, preprocessor)
+        num_classes = _checked_classes(num_classes, label_names)
         policy, initializer_range = backbone.dtype_policy, backbone.initializer_range
         self.backbone = backbone
         self.preprocessor = preprocessor
-        check_vocabulary(backbone, preprocessor)
         self.pooler = Dense(
             pooler_dim or backbone.hidden_dim, initializer_range, activation="tanh", dtype=policy, name="pooler"
         )
         self.dropout_layer = Dropout(dropout, dtype=policy, name="classifier_dropout")
-        quantized = isinstance(policy, keras.dtype_policies.DTypePolicyMap) and "logits" in policy
-        logits_policy = policy if quantized else "float32"
+        logits_policy = float32_unless_quantized(policy, "logits")
         self.logits = Dense(num_classes, initializer_range, dtype=logits_policy, name="logits")
         self.num_classes = num_classes  # super().__init__() compiles, which asks for it and for the activation
         self.activation = keras.activations.get(activation)
@@ -146,7 +134,7 @@ class BertBudgetTextClassifier(PresetTask, keras_hub.models.TextClassifier):
 
         Args:
             x: list, array or pandas Series of strings, or a tuple of two with `pair=True`; or a dataset of batches of
-                texts and labels, which passes through in its own order, for one epoch by default.
+                texts and labels (`tf.data`, grain, `PyDataset`), in its own order, for one epoch by default.
             y: list, array or Series: numbers of the classes, strings of `label_names`, or numbers for regression.
             batch_size: int.
             sample_weight: array of float, one for each example.
@@ -163,28 +151,25 @@ class BertBudgetTextClassifier(PresetTask, keras_hub.models.TextClassifier):
         Raises:
             ValueError: if a label is none of the classes, before anything is trained.
         """
-        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # of mixed_float16's loss scaling
-        automatic = isinstance(optimizer, FinetuningAdam)
-        if y is not None:
-            examples = self._examples(x, y, sample_weight)
-            if validation_split and validation_data is None:
-                examples, validation_data = split_off(examples, validation_split)
-            settings = finetuning_settings(self.backbone.hidden_dim, len(examples[1]), batch_size)
-            if automatic:
-                batch_size, epochs = settings.batch_size, settings.epochs if epochs is None else epochs
-            x = batches_of(examples, batch_size or 32, shuffle)
-            # They are split, batched, weighted and in their order already.
-            batch_size = sample_weight = validation_split = None
-            shuffle = False
-        if isinstance(validation_data, (tuple, list)):
-            held_out = self._examples(*keras.utils.unpack_x_y_sample_weight(tuple(validation_data)))
-            rows = kwargs.pop("validation_batch_size", None) or 32
-            validation_data = batches_of(held_out, rows, shuffle=False)
-        kwargs = {**kwargs, "epochs": 1 if epochs is None else epochs, "shuffle": shuffle}
         if kwargs.get("class_weight"):
             kwargs["class_weight"] = self._by_number(kwargs["class_weight"])
-        with self._schedule(optimizer, x, kwargs) if automatic else contextlib.nullcontext():
-            return super().fit(x, None, batch_size, sample_weight, validation_data, validation_split, **kwargs)
+        arguments = (x, y, batch_size, sample_weight, validation_data, validation_split)
+        return super().fit(*arguments, epochs=epochs, shuffle=shuffle, **kwargs)
+
+    def _is_automatic(self):
+        """Whether nobody has chosen an optimizer; mixed_float16 wraps what is there, to scale its loss."""
+        return isinstance(getattr(self.optimizer, "inner_optimizer", self.optimizer), FinetuningAdam)
+
+    def _defaults(self, examples, batch_size, epochs):
+        if not self._is_automatic():
+            return super()._defaults(examples, batch_size, epochs)
+        settings = finetuning_settings(self.backbone.hidden_dim, examples, batch_size)
+        return settings.batch_size, settings.epochs if epochs is None else epochs
+
+    def _training(self, dataset, options):
+        if not self._is_automatic():
+            return super()._training(dataset, options)
+        return self._schedule(getattr(self.optimizer, "inner_optimizer", self.optimizer), dataset, options)
 
     @contextlib.contextmanager
     def _schedule(self, optimizer, dataset, options):
@@ -203,26 +188,18 @@ class BertBudgetTextClassifier(PresetTask, keras_hub.models.TextClassifier):
             optimizer.end_schedule()
             self.train_function = None
 
-    def evaluate(self, x=None, y=None, batch_size=None, sample_weight=None, **kwargs):
-        """As `keras.Model.evaluate`, on texts and labels as `fit` takes them."""
-        if y is not None:
-            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(self._examples(x, y, sample_weight))
-        return super().evaluate(x, y, batch_size, sample_weight, **kwargs)
-
     def preprocess_samples(self, x, y=None, sample_weight=None):
-        self._check_pair(x)
         return super().preprocess_samples(x, None if y is None else self._classes(y), sample_weight)
 
     def _examples(self, x, y, sample_weight):
-        """Texts, classes and perhaps weights as a tuple of arrays."""
-        self._check_pair(x)
-        x, y, *weights = to_arrays(keras.utils.pack_x_y_sample_weight(x, y, sample_weight))
-        if self.preprocessor is not None:
-            check_texts(x)
+        examples = super()._examples(x, y, sample_weight)
+        if y is None:
+            raise ValueError("A classifier learns and is judged by labels: give y, one label for each text.")
+        x, y, *weights = examples
         return (x, self._classes(y), *weights)
 
-    def _check_pair(self, x):
-        if self.preprocessor is not None and isinstance(x, tuple) != self.pair:
+    def _check_texts(self, x):
+        if isinstance(x, tuple) != self.pair:
             raise ValueError(
                 "This classifier reads two texts: pass a tuple (first, second)."
                 if self.pair
@@ -257,3 +234,28 @@ class BertBudgetTextClassifier(PresetTask, keras_hub.models.TextClassifier):
             "pair": self.pair,
             "activation": keras.activations.serialize(self.activation),
         }
+
+
+def _checked_classes(num_classes, label_names):
+    """The number of classes as an int.
+
+    Raises:
+        ValueError: if it is none, or `label_names` are not as many strings that differ.
+    """
+    try:
+        count = operator.index(num_classes)
+    except TypeError:
+        count = 0
+    if count < 1 or isinstance(num_classes, bool):
+        raise ValueError(f"`num_classes` must be an int of 1 (regression) or more. Received: {num_classes!r}")
+    if label_names is None:
+        return count
+    if isinstance(label_names, str) or len(label_names) != count:
+        counted = "is one string" if isinstance(label_names, str) else f"are {len(label_names)} label_names"
+        raise ValueError(
+            f"There {counted} for num_classes={count}: give label_names as a list of {count} strings, or "
+            "label_names=None."
+        )
+    if not all(isinstance(name, str) for name in label_names) or len(set(label_names)) < count:
+        raise ValueError(f"`label_names` must be strings, each another. Received: {list(label_names)!r}")
+    return count

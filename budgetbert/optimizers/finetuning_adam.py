@@ -42,8 +42,19 @@ class FinetuningAdam(keras.optimizers.Adam):
         """Goes back to the full rate."""
         self._schedule = None
 
+    def apply(self, grads, trainable_variables=None):
+        # Keras multiplies each gradient by the scale of all, which is float32 where one of them is.
+        halves = ("bfloat16", "float16")
+        grads = [
+            ops.cast(g, "float32") if g is not None and keras.backend.standardize_dtype(g.dtype) in halves else g
+            for g in grads
+        ]
+        return super().apply(grads, trainable_variables)
+
     def update_step(self, gradient, variable, learning_rate):
-        super().update_step(gradient, variable, learning_rate * self._factor())
+        # Variables of bfloat16 have a rate of their own dtype.
+        rate, factor = (ops.cast(value, variable.dtype) for value in (learning_rate, self._factor()))
+        super().update_step(gradient, variable, rate * factor)
 
     def _factor(self):
         """As `budgetbert.schedules.linear`, of the step that is being done."""

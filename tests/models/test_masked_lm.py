@@ -2,9 +2,9 @@ import keras
 import numpy as np
 import pytest
 
-from budgetbert.models import BertBudgetMaskedLM, BertBudgetTextClassifier
+from budgetbert.models import BertBudgetMaskedLM, BertBudgetTextClassifier, BertBudgetTextClassifierPreprocessor
 
-from .examples import FAMILIES, TEXTS, VOCABULARY, VOCABULARY_SIZE, batch, encoder, masked_lm, to_numpy
+from .examples import FAMILIES, TEXTS, VOCABULARY, VOCABULARY_SIZE, batch, encoder, masked_lm, to_numpy, tokenizer
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
 POSITIONS = np.array([[1, 5], [2, 3], [9, 0]], "int32")
@@ -149,7 +149,7 @@ def test_one_string_is_filled_without_a_list():
 
 
 def test_a_head_that_a_folder_does_not_have_is_told(tmp_path, recwarn):
-    classifier = BertBudgetTextClassifier(encoder(), 2, masked_lm().preprocessor)
+    classifier = BertBudgetTextClassifier(encoder(), 2, BertBudgetTextClassifierPreprocessor(tokenizer()))
     classifier.save_to_preset(tmp_path / "classifier")
     masked_lm().save_to_preset(tmp_path / "masked_lm")
     recwarn.clear()
