@@ -39,13 +39,30 @@ LANGUAGES = [
 ]
 
 
-def real_lines(number):
-    """The first `number` lines of each of the ten files of the real corpora."""
+def real_documents(corpus, characters):
+    """The first documents of a real corpus that together have as many characters, a list of str."""
+    texts, size = [], 0
+    for path in _real_files(corpus):
+        with lzma.open(path, "rt", encoding="utf-8") as file:
+            for line in file:
+                texts.append(json.loads(line)["text"])
+                size += len(texts[-1])
+                if size >= characters:
+                    return texts
+    return texts
+
+
+def _real_files(corpus):
     folder = os.environ.get("BUDGETBERT_DATA")
     if not folder:
         pytest.skip("BUDGETBERT_DATA, the folder of real data, is not set")
+    return sorted(glob.glob(os.path.join(folder, "corpus", corpus, "train-*.jsonl.xz")))
+
+
+def real_lines(number):
+    """The first `number` lines of each of the ten files of the real corpora."""
     lines = []
-    for path in sorted(glob.glob(os.path.join(folder, "corpus", "*", "train-*.jsonl.xz"))):
+    for path in _real_files("*"):
         with lzma.open(path, "rt", encoding="utf-8") as file:
             mine = []
             while len(mine) < number:

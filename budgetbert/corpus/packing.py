@@ -1,8 +1,8 @@
 """Documents of token ids -> rows of equal length.
 
-Three kinds. `packed`: documents run on from row to row and nothing is padded. `sentences`: whole sentences of one
-document. `pairs`: two segments of sentences, the second of which follows the first or comes from another document.
-The last two are padded with [PAD], and lose no token of any document.
+Three kinds. `packed`: documents run on from row to row and nothing is padded. `sentences`: sentences of one document.
+`pairs`: two segments of sentences, the second of which follows the first or comes from another document. The last two
+are padded with [PAD] where a document ends, and lose no token of any document.
 
 Rows hold no masks: BERT's and 24hBERT's preparation wrote each row ten times with ten masks; here they are drawn anew
 at each use (`budgetbert.batches.masking`), which is the same with as many copies as there are epochs.
@@ -15,7 +15,7 @@ import sentencex
 
 # Of the documents of `sentences` and `pairs`, this share is cut into shorter rows, as the model also has to read those.
 _SHORT_ROWS = 0.1
-# So many sentences are drawn at random to find one that fits.
+# So many places are drawn at random to find one that fills a row.
 _TRIES = 10
 _OPENING_QUOTE = re.compile(r"(?<![^\s(\[–—-])[\"“„«]")
 _CLOSING_QUOTE = re.compile(r"[\"“”»]")
@@ -94,12 +94,13 @@ def _sentences_of_line(line):
 def sentence_rows(sentences, sequence_length, special_ids, generator):
     """Cuts a document into rows [CLS] sentences [SEP] [PAD] ...
 
-    Sentences are taken while they fit; a longer one than a row is cut into rows of its own. Of one document in ten the
-    rows are short: each is closed once it has a number of tokens that is drawn once for the document.
+    A row takes sentences until it is full: one that no longer fits goes on in the next row. Of one document in ten the
+    rows are short: each is closed behind the sentence with which it has a number of tokens that is drawn once for the
+    document.
 
-    24hBERT fills each row with the sentence that no longer fits, then drops tokens at its front or back until it has
-    126, and starts the next row with the next sentence; what was dropped is lost (about half a sentence a row). Here
-    nothing is lost and sentences stay whole; that much of each row is padding instead.
+    24hBERT fills its rows alike, but what no longer fits is lost (about half a sentence a row), at the front or at the
+    back of the row, and the next row starts with the next sentence. Here nothing is lost, and a row may begin within a
+    sentence.
 
     Args:
         sentences: list of 1-D integer arrays, the ids of each sentence of one document; may have empty ones.
@@ -116,15 +117,15 @@ def sentence_rows(sentences, sequence_length, special_ids, generator):
     capacity = sequence_length - 2
     target = _draw_target(capacity, generator)
     rows, row, length = [], [], 0
-    for sentence in _cut_long(sentences, capacity):
-        if row and length + len(sentence) > capacity:
-            rows.append(row)
-            row, length = [], 0
-        row.append(sentence)
-        length += len(sentence)
-        if length >= target:
-            rows.append(row)
-            row, length = [], 0
+    for sentence in sentences:
+        while len(sentence):
+            taken = sentence[: capacity - length]
+            sentence = sentence[len(taken) :]
+            row.append(taken)
+            length += len(taken)
+            if length >= target:
+                rows.append(row)
+                row, length = [], 0
     if row:
         rows.append(row)
     return _fill([[row] for row in rows], sequence_length, special_ids, _dtype(sentences))
@@ -133,12 +134,12 @@ def sentence_rows(sentences, sequence_length, special_ids, generator):
 def pair_rows(documents, sequence_length, special_ids, generators):
     """Cuts documents into rows [CLS] A [SEP] B [SEP] [PAD] ..., half of which have a B from another document.
 
-    A and a true B are the two parts, cut between sentences at random, of as many sentences of the document as fit. For
-    a random B sentences of another document are taken while they fit, and those that the true B would have had begin
-    the next row. So every sentence stands once in an A or a true B, whole unless it is longer than half a row.
+    A and a true B are the two parts, cut between sentences at random, of as much of the document as a row has room for:
+    a sentence that no longer fits goes on in the next row. For a random B sentences of another document fill the row,
+    and those that the true B would have had begin the next one. So every token stands once in an A or a true B.
     A sentence that is alone in its row gets a random B, as in the original: over half of all Bs are random.
 
-    The original fills B up and then drops tokens from the longer segment's front or back.
+    The original fills its rows alike, then drops tokens from the longer segment's front or back.
 
     Args:
         documents: list of lists of 1-D integer arrays, the ids of each sentence of each document. They are each
@@ -156,7 +157,7 @@ def pair_rows(documents, sequence_length, special_ids, generators):
     """
     capacity = sequence_length - 3
     cut = [list(_cut_long(sentences, capacity // 2)) for sentences in documents]
-    filled = [sentences for sentences in cut if sentences]
+    filled = [list(sentences) for sentences in cut if sentences]
     rows, labels = [], []
     # This is the place of the document in `filled`.
     own = -1
@@ -166,23 +167,30 @@ def pair_rows(documents, sequence_length, special_ids, generators):
         start = 0
         while start < len(sentences):
             end, length = start, 0
-            while end < len(sentences) and length < target and length + len(sentences[end]) <= capacity:
+            while end < len(sentences) and length < target:
                 length += len(sentences[end])
                 end += 1
+            at_end = end == len(sentences) and length <= capacity
             middle = start + 1 if end - start == 1 else int(generator.integers(start + 1, end))
             first = sentences[start:middle]
-            is_random = end - start == 1 or generator.random() < 0.5
-            if is_random:
+            if end - start == 1 or generator.random() < 0.5:
                 taken = sum(map(len, first))
                 # At a document's end it is as long as what was left, so that the length does not give the label away.
-                wanted = length - taken if middle < end == len(sentences) else target - taken
-                second = _random_segment(filled, own, wanted, capacity - taken, generator)
+                room = length - taken if middle < end and at_end else capacity - taken
+                second = _random_segment(filled, own, min(room, target - taken), room, generator)
                 start = middle
+                labels.append(True)
             else:
                 second = sentences[middle:end]
                 start = end
+                if length > capacity:
+                    fits = len(second[-1]) - (length - capacity)
+                    start = end - 1
+                    # The rest begins the next row.
+                    sentences[start] = second[-1][fits:]
+                    second[-1] = second[-1][:fits]
+                labels.append(False)
             rows.append([first, second])
-            labels.append(is_random)
     dtype = _dtype([sentence for sentences in documents for sentence in sentences])
     return _fill(rows, sequence_length, special_ids, dtype), np.array(labels, np.uint8)
 
@@ -204,19 +212,23 @@ def _cut_long(sentences, capacity):
 def _random_segment(documents, own, wanted, room, generator):
     """Sentences that follow each other at a random place of `documents`: `wanted` tokens or more, `room` at most.
 
-    They are from any document but number `own`, unless that is the only one.
+    They are from any document but number `own`, unless that is the only one, and there is one at least. A place that
+    is too near to the end of its document gives way to another one, so that a short row does not tell that B is random.
     """
+    best, most = [], 0
     for _ in range(_TRIES):
         drawn = int(generator.integers(max(1, len(documents) - 1)))
         document = documents[drawn + (drawn >= own and len(documents) > 1)]
-        first = end = int(generator.integers(len(document)))
-        length = 0
-        while end < len(document) and (length < wanted or end == first) and length + len(document[end]) <= room:
-            length += len(document[end])
-            end += 1
-        if end > first:
-            return document[first:end]
-    return [document[first][:room]]
+        place, segment, length = int(generator.integers(len(document))), [], 0
+        while place < len(document) and (length < wanted or not segment):
+            segment.append(document[place][: room - length])
+            length += len(segment[-1])
+            place += 1
+        if length > most:
+            best, most = segment, length
+        if length >= wanted:
+            break
+    return best
 
 
 def _dtype(sentences):

@@ -103,26 +103,37 @@ def segments(row):
     return found
 
 
-def test_rows_of_sentences_hold_the_whole_document_in_whole_sentences():
+def test_rows_of_sentences_hold_the_whole_document():
     for seed in range(30):
         sentences = random_sentences(50, seed)
         rows = sentence_rows(sentences, 128, SPECIAL, np.random.default_rng(seed))
         contents = [segments(row) for row in rows]
         assert all(len(content) == 1 for content in contents)
         assert [token for (content,) in contents for token in content] == np.concatenate(sentences).tolist()
-        ends = {int(sentence[-1]) for sentence in sentences if len(sentence)}
-        assert all(content[-1] in ends for (content,) in contents)
         assert rows.dtype == np.uint16
         assert rows.shape[1] == 128
 
 
-def test_a_row_of_sentences_is_closed_where_the_next_sentence_does_not_fit():
+def test_rows_of_sentences_are_full_up_to_the_last():
     sentences = random_sentences(200, seed=1)
     generator = np.random.default_rng(1)  # its first draw is 0.51: no short rows
     rows = [content for (content,) in map(segments, sentence_rows(sentences, 128, SPECIAL, generator))]
-    length_from = {int(sentence[0]): len(sentence) for sentence in sentences if len(sentence)}
-    for row, following in itertools.pairwise(rows):
-        assert len(row) <= 126 < len(row) + length_from[following[0]]
+    assert [len(row) for row in rows[:-1]] == [126] * (len(rows) - 1)
+    assert 0 < len(rows[-1]) <= 126
+
+
+def test_a_short_row_ends_with_the_sentence_that_reaches_its_target():
+    sentences = random_sentences(200, seed=1, longest=9)
+    seed = next(seed for seed in range(1000) if np.random.default_rng(seed).random() < 0.1)
+    generator = np.random.default_rng(seed)
+    generator.random()
+    target = int(generator.integers(2, 127))
+    assert 20 < target < 110
+    ends = {int(sentence[-1]) for sentence in sentences if len(sentence)}
+    rows = sentence_rows(sentences, 128, SPECIAL, np.random.default_rng(seed))
+    for (row,) in list(map(segments, rows))[:-1]:
+        assert row[-1] in ends
+        assert target <= len(row) < target + 9
 
 
 def test_of_one_document_in_ten_the_rows_are_short():
@@ -136,11 +147,11 @@ def test_of_one_document_in_ten_the_rows_are_short():
     assert short.mean() == pytest.approx(0.1 * 47 / 61, abs=0.03)
 
 
-def test_a_sentence_longer_than_a_row_is_cut_evenly_and_kept():
+def test_a_sentence_longer_than_a_row_runs_on_and_is_kept():
     long = np.arange(5, 305, dtype=np.uint16)
     rows = sentence_rows([long], 128, SPECIAL, np.random.default_rng(1))
     contents = [content for (content,) in map(segments, rows)]
-    assert [len(content) for content in contents] == [100, 100, 100]
+    assert [len(content) for content in contents] == [126, 126, 48]
     assert np.concatenate(contents).tolist() == long.tolist()
 
 
@@ -184,7 +195,7 @@ def test_a_true_pair_runs_on_and_a_random_one_changes_the_document():
     assert labels.dtype == np.uint8
 
 
-def test_every_sentence_stands_once_in_a_first_or_a_true_second_segment():
+def test_every_token_stands_once_in_a_first_or_a_true_second_segment():
     documents, rows, labels = make_pairs()
     tokens = []
     for row, label in zip(rows, labels, strict=True):
@@ -193,14 +204,33 @@ def test_every_sentence_stands_once_in_a_first_or_a_true_second_segment():
     assert tokens == np.concatenate([sentence for sentences in documents for sentence in sentences]).tolist()
 
 
-def test_segments_begin_and_end_with_sentences():
-    documents, rows, _ = make_pairs()
+def test_segments_begin_with_a_sentence_or_where_a_full_row_ended():
+    documents, rows, labels = make_pairs()
     filled = [sentence for sentences in documents for sentence in sentences if len(sentence)]
     starts, ends = ({int(sentence[place]) for sentence in filled} for place in (0, -1))
-    parts = [segment for row in rows for segment in segments(row)]
-    assert all(part[0] in starts for part in parts)
-    # where what is left of the row holds no sentence at ten random places, one is cut
-    assert np.mean([part[-1] in ends for part in parts]) > 0.99
+    split = set()  # the tokens that begin the rest of a sentence
+    for row, label in zip(rows, labels, strict=True):
+        first, second = segments(row)
+        assert first[0] in starts | split
+        assert second[0] in starts
+        assert first[-1] in ends
+        if second[-1] not in ends:
+            assert len(first) + len(second) == 125 or label
+            if not label:
+                split.add(second[-1] + 1)
+
+
+def test_pairs_are_full_but_where_a_document_ends():
+    documents, rows, labels = make_pairs(number=100)
+    # the first draw of a document's generator says whether its rows are short
+    whole = [np.random.default_rng([7, seed]).random() >= 0.1 for seed in range(100)]
+    assert 80 < sum(whole) < 100
+    owner = {int(token): index for index, sentences in enumerate(documents) for s in sentences for token in s}
+    lasts = {int(next(s[-1] for s in reversed(sentences) if len(s))) for sentences in documents}
+    for row, label in zip(rows, labels, strict=True):
+        first, second = segments(row)
+        if whole[owner[first[0]]] and not label and second[-1] not in lasts:
+            assert len(first) + len(second) == 125
 
 
 def test_half_of_the_pairs_that_could_be_true_are_random():
