@@ -26,7 +26,9 @@ class TrainingError(RuntimeError):
 
 def one_line(error):
     """Returns the message of an exception on one line of at most 300 characters, for a sentence that quotes it."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    # Of a damaged file, a message may quote bytes that are no characters.
+    printable = "".join(character if character.isprintable() else " " for character in str(error))
+    text = " ".join(printable.split()) or type(error).__name__
     return text if len(text) <= 300 else f"{text[:300]}..."
 
 

@@ -61,6 +61,12 @@ def documents_of(documents, block_bytes):
     yield from grouped("documents", "", texts, block_bytes, collections.Counter())
 
 
+def shown_names(names):
+    """Returns the names of columns (iterable of str) as a sentence has them: at most 300 characters, all printable."""
+    shown = ", ".join(name if name.isprintable() else repr(name) for name in names)
+    return shown if len(shown) <= 300 else f"{shown[:300]}..."
+
+
 def undecodable(data, path, line, error):
     """Returns what there is of a text (bytes) that is not UTF-8, and why it cannot be used, as `formats.parse` does.
 

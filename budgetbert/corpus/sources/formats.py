@@ -12,7 +12,7 @@ from pathlib import Path
 
 from budgetbert.corpus.sources import json_values, mediawiki, parquet, tables, wikitext
 from budgetbert.corpus.sources.blocks import BYTE_ORDER_MARK, CHUNK, Block, DamagedFile, grouped, undecodable
-from budgetbert.errors import InputError
+from budgetbert.errors import InputError, one_line
 from budgetbert.files import DamagedArchive, open_archive
 
 # Longer documents are left out and counted: memory is bounded, and what is that long (a file without blank lines, a
@@ -88,7 +88,7 @@ def read_blocks(path, raw, block_bytes, text_field):
         else:
             yield from _text_blocks(kind, path, stream, block_bytes)
     except (DamagedArchive, EOFError, zlib.error, OSError) as error:
-        reason = str(error).rstrip(".") or type(error).__name__
+        reason = one_line(error).rstrip(".")
         raise DamagedFile(
             f"{path}, behind byte {offset[0]:,} of its text: the file cannot be read further ({reason}): copy or "
             "download it again."

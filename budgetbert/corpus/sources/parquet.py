@@ -2,8 +2,8 @@
 
 import collections
 
-from budgetbert.corpus.sources.blocks import DamagedFile, grouped
-from budgetbert.errors import InputError
+from budgetbert.corpus.sources.blocks import DamagedFile, grouped, shown_names
+from budgetbert.errors import InputError, one_line
 
 _ROWS = 256  # These are decoded at a time.
 
@@ -18,7 +18,7 @@ def blocks(path, raw, block_bytes, text_field):
         names = file.schema_arrow.names
         if text_field not in names:
             raise InputError(
-                f"{path} has no column {text_field!r} but {', '.join(names)}: name one of them with --text_field."
+                f"{path} has no column {text_field!r} but {shown_names(names)}: name one of them with --text_field."
             )
         if names.count(text_field) > 1:
             raise InputError(f"{path} has {names.count(text_field)} columns {text_field!r}: rename all but one.")
@@ -31,8 +31,8 @@ def blocks(path, raw, block_bytes, text_field):
         batches = file.iter_batches(_ROWS, columns=[text_field], use_threads=False)
         texts = ((found, len(found[0])) for found in _texts(path, batches))
         yield from grouped("parsed", path, texts, block_bytes, collections.Counter())
-    except (pa.ArrowInvalid, pa.ArrowException, UnicodeDecodeError) as error:
-        reason = str(error).rstrip(".").partition("\n")[0]
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = one_line(error).rstrip(".")
         raise DamagedFile(f"{path} is a damaged parquet file ({reason}): copy or download it again.") from error
 
 

@@ -3,7 +3,7 @@
 import collections
 import csv
 
-from budgetbert.corpus.sources.blocks import BYTE_ORDER_MARK, CHUNK, grouped, undecodable
+from budgetbert.corpus.sources.blocks import BYTE_ORDER_MARK, CHUNK, grouped, shown_names, undecodable
 from budgetbert.errors import InputError
 
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
@@ -105,7 +105,7 @@ def _texts(kind, path, lines, text_field):
             continue
         where = f"{path}, line {taken[0][0]:,}"
         if isinstance(row, csv.Error):
-            problem = f"{where}: the quotes of the row are not closed, or not doubled within its fields ({row})"
+            problem = f"{where}: the quotes of the row are not closed, or not doubled within its fields"
             if header is None:
                 raise InputError(f"{problem}: a .{kind} file begins with a header.")
             yield _printable(taken[0][1]), ("malformed", problem)
@@ -127,14 +127,13 @@ def _column(kind, path, header, text_field):
         if (number := header.count(text_field)) > 1:
             raise InputError(f"{path} has {number} columns {text_field!r}: rename all but one.")
         return header.index(text_field)
-    names = ", ".join(map(_printable, header))
-    if "\ufffd" in names or "\0" in names:
+    names = [_printable(name) for name in header]
+    if any("\ufffd" in name or "\0" in name for name in names):
         raise InputError(f"{path}: its first line is not UTF-8: convert the file, for example with iconv.")
-    shown = names if len(names) <= 300 else f"{names[:300]}..."
     separator = {"csv": "commas", "tsv": "tabs"}[kind]
     raise InputError(
-        f"{path} has no column {text_field!r} in its first line but, between {separator}, {shown}: name one of them "
-        "with --text_field."
+        f"{path} has no column {text_field!r} in its first line but, between {separator}, {shown_names(names)}: name "
+        "one of them with --text_field."
     )
 
 
