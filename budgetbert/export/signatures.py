@@ -132,7 +132,6 @@ def pack(tokenizer, texts, length):
         asserted = tf.debugging.assert_equal(tf.size(texts[0]), tf.size(texts[1]), message)
         with tf.control_dependencies([asserted]):
             texts = [tf.identity(text) for text in texts]
-    texts = [tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace") for text in texts]
     tokens = [tokenizer.tokenize(text) for text in texts]
     tokens = _trim(tokens, length - len(texts) - 1)
     token_ids, segment_ids = tf_text.combine_segments(tokens, tokenizer.cls_token_id, tokenizer.sep_token_id)

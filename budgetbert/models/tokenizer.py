@@ -1,10 +1,15 @@
 """WordPiece behind the one normaliser of `budgetbert.tokenization.normalizer`."""
 
+import re
+
 import keras
 import keras_hub
 
 from budgetbert.models.bert_budget import BertBudget
+from budgetbert.tokenization import words
+from budgetbert.tokenization.characters import RESERVED
 from budgetbert.tokenization.normalizer import Normalizer
+from budgetbert.tokenization.vocabulary import word_piece
 
 SPECIAL_TOKENS = {
     "pad_token": "[PAD]",
@@ -16,8 +21,11 @@ SPECIAL_TOKENS = {
     "end_token": "[SEP]",
 }
 # While the text is normalised, a private-use character stands for each special token, as case folding would make [mask]
-# of [MASK]. Those of the text itself the `Normalizer` has dropped before.
-_STAND_INS = {token: chr(0x10FFF0 + i) for i, token in enumerate(dict.fromkeys(SPECIAL_TOKENS.values()))}
+# of [MASK]. Those of the text itself the `Normalizer` has dropped before. [PAD] has none: where it was written in a
+# text, no two programs would agree whether it is padding.
+_WRITTEN = [token for token in dict.fromkeys(SPECIAL_TOKENS.values()) if token != "[PAD]"]
+_STAND_INS = {token: chr(ord(RESERVED[0]) + index) for index, token in enumerate(_WRITTEN)}
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @keras.saving.register_keras_serializable(package="budgetbert")
@@ -26,7 +34,9 @@ class BertBudgetTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
 
     The text goes through the `Normalizer`, in Python or, inside a TensorFlow graph, as TensorFlow ops; WordPiece itself
     then neither lower-cases nor strips accents. `[PAD]`, `[UNK]`, `[CLS]`, `[SEP]` and `[MASK]` are found in the
-    vocabulary by name and keep their ids; written in the text (exactly so, in capitals) they stand for themselves.
+    vocabulary by name and keep their ids; written in the text (exactly so, in capitals) all but `[PAD]` stand for
+    themselves. A stretch without spaces is cut (see `budgetbert.tokenization.words`) and never [UNK] for its length.
+    Bytes that are not UTF-8, and halves of surrogate pairs, are spaces.
 
     Args:
         vocabulary: list of strings, or path of a text file with one token per line. `None` if it follows as an asset.
@@ -76,23 +86,41 @@ class BertBudgetTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
         self._stand_ins = _STAND_INS if special_tokens_in_strings else {}
         self.built = True  # else `quantize` refuses a model whose tokenizer has not been called
 
+    def set_vocabulary(self, vocabulary):
+        super().set_vocabulary(vocabulary)
+        options = {"unk_token": self.oov_token, "continuing_subword_prefix": self.suffix_indicator}
+        self._word_piece = word_piece(self.vocabulary, **options) if self.vocabulary else None
+
+    def _set_vocabulary_tf(self):
+        import tensorflow_text as tf_text
+
+        # As in KerasHub, but for the limit: it takes a word of more than 100 bytes for [UNK].
+        self._fast_word_piece = tf_text.FastWordpieceTokenizer(
+            vocab=self.vocabulary,
+            token_out_type=self.compute_dtype,
+            suffix_indicator=self.suffix_indicator,
+            max_bytes_per_word=words.LONGEST_PIECE,
+            unknown_token=self.oov_token,
+            no_pretokenization=True,
+            support_detokenization=True,
+        )
+
+    def _tokenize_word_python(self, word):
+        return [token.value for token in self._word_piece.tokenize(word)]
+
     def tokenize(self, inputs):
         normalize = self._normalize_in_graph if self._use_tf_workflow() else self._normalize
         return super().tokenize(normalize(inputs))
 
     def _normalize(self, strings):
         """Normalises a string, or a nested list or tensor of strings."""
-        if hasattr(strings, "to_list"):  # a ragged tensor
-            strings = strings.to_list()
-        elif hasattr(strings, "numpy"):
-            strings = strings.numpy()
-        if hasattr(strings, "tolist"):
-            strings = strings.tolist()
-        if isinstance(strings, bytes):
-            strings = strings.decode("utf-8", errors="ignore")
+        strings = _as_lists(strings)
         if not isinstance(strings, str):
             return [self._normalize(string) for string in strings]
-        strings = self.normalizer(strings, self._mark)
+        strings = words.separate(self.normalizer(strings, self._mark))
+        if self._stand_ins:
+            # What became the name of a special token is none.
+            strings = strings.replace("[", "[ ")
         for token, stand_in in self._stand_ins.items():
             strings = strings.replace(stand_in, token)
         return strings
@@ -105,9 +133,11 @@ class BertBudgetTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
     def _normalize_in_graph(self, strings):
         import tensorflow as tf
 
-        if not isinstance(strings, tf.RaggedTensor):
-            strings = tf.convert_to_tensor(strings)
-        strings = self.normalizer.in_graph(strings, self._mark_in_graph)
+        if not isinstance(strings, (tf.Tensor, tf.RaggedTensor)):
+            strings = tf.convert_to_tensor(_without_surrogates(strings), tf.string)
+        strings = words.separate_in_graph(self.normalizer.in_graph(strings, self._mark_in_graph))
+        if self._stand_ins:
+            strings = tf.strings.regex_replace(strings, r"\[", "[ ")
         for token, stand_in in self._stand_ins.items():
             strings = tf.strings.regex_replace(strings, stand_in, token)
         return strings
@@ -126,3 +156,22 @@ class BertBudgetTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
             "strip_accents": self.normalizer.strip_accents,
             "normalizer": self.normalizer.kind,
         }
+
+
+def _as_lists(strings):
+    """Returns a str, or what holds strings or bytes as (nested) lists and tuples, with bytes decoded."""
+    if hasattr(strings, "to_list"):  # a ragged tensor
+        strings = strings.to_list()
+    elif hasattr(strings, "numpy"):
+        strings = strings.numpy()
+    if hasattr(strings, "tolist"):
+        strings = strings.tolist()
+    return strings.decode("utf-8", errors="replace") if isinstance(strings, bytes) else strings
+
+
+def _without_surrogates(strings):
+    """Returns the same with spaces for halves of surrogate pairs, which no tensor can hold."""
+    strings = _as_lists(strings)
+    if isinstance(strings, str):
+        return _SURROGATE.sub(" ", strings)
+    return [_without_surrogates(string) for string in strings]

@@ -19,6 +19,12 @@ IGNORABLE = (
 # Signs in front of Arabic and Syriac numbers, anchors of annotations, joiners of hieroglyphs: characters that only say
 # how others are drawn, which `tokenizers` drops and KerasHub takes for spaces.
 FORMAT = "\u0600-\u0605\u06dd\u070f\u0890-\u0891\u08e2\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
+# Letters of Unicode 15 to 17 that are others in NFKC, or in lower case, to TensorFlow or `tokenizers` alone: Cyrillic
+# modifiers, outlined letters, capitals of Garay and Beria Erfe, and ten more.
+NEWER = (
+    "\u1c89\ua7cb-\ua7cc\ua7ce\ua7d2\ua7d4\ua7da\ua7dc\U000105c9\U000105e4\U00010d50-\U00010d65"
+    "\U00016ea0-\U00016eb8\U0001ccd6-\U0001ccf9\U0001e030-\U0001e06d"
+)
 # With these `BertBudgetTokenizer` marks special tokens while a text is normalised.
 RESERVED = "\U0010fff0-\U0010fff4"
 # Private-use code points, and the four that end planes 15 and 16: what a bullet or an icon of a PDF's own font is
@@ -54,8 +60,13 @@ def _of_category(prefixes, more=""):
 MARKS = _of_category(("M",), "\uff9e-\uff9f")
 # What `strip_accents` drops.
 ACCENTS = _of_category(("Mn",))
-# Punctuation beyond ASCII, with what is punctuation in newer versions of Unicode than Python's.
-PUNCTUATION = _of_category(("P",))
+# Punctuation beyond ASCII, with what one library takes for punctuation: some of Unicode 15 and 16, and two signs that
+# were punctuation until Unicode 11.
+PUNCTUATION = _of_category(
+    ("P",),
+    "\u166d\u1b4e-\u1b4f\u1b7f\u2e60-\u2e63\U00010d6e\U00010ed0\U000111c9\U000113d4-\U000113d5\U000113d7-\U000113d8"
+    "\U00011b00-\U00011b09\U00011be1\U00011f43-\U00011f4f\U00016d6d-\U00016d6f\U0001e5ff",
+)
 
 
 def re2(characters):

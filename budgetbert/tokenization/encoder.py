@@ -13,12 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from budgetbert.tokenization.vocabulary import SPECIAL_TOKENS, plain_tokenizer
+from budgetbert.tokenization.words import LONGEST_ENTRY, separate
 
 # They take about 100 MB per process; natural text repeats itself well below this.
 CACHED_WORDS = 2**19
 CACHED_WORD_CHARACTERS = 64
-# A longer piece is [UNK] to KerasHub and TensorFlow Text, and so here. (Hugging Face's limit is 100 characters.)
-_PIECE_BYTES = 100
 # Of each byte: whether it is white space (0), part of a word (1) or a word (2). Of the ASCII punctuation marks, < = >
 # are part of a word as U+0338 behind them makes another character, ` and ' as two of them are a quotation mark in
 # Cramming's normaliser.
@@ -96,21 +95,19 @@ class _WordTable:
 class PieceCounter:
     """Counts the pieces that WordPiece may split further: what white space and punctuation separate.
 
-    Those that are [UNK] for their length are left out.
-
     Args:
         normalizer: `budgetbert.tokenization.normalizer.Normalizer`.
     """
 
     def __init__(self, normalizer):
-        tokenizer = plain_tokenizer(SPECIAL_TOKENS)
-        self._clean, self._split = tokenizer.normalizer.normalize_str, tokenizer.pre_tokenizer.pre_tokenize_str
+        self._split = plain_tokenizer(SPECIAL_TOKENS).pre_tokenizer.pre_tokenize_str
         self._normalizer = normalizer
-        self._table = _WordTable(lambda words: [self._pieces(normalizer(word)) for word in words])
+        self._table = _WordTable(lambda words: [self._pieces(separate(normalizer(word))) for word in words])
 
     def _pieces(self, word):
-        pieces = [word] if word.isascii() and word.isalnum() else [piece for piece, _ in self._split(self._clean(word))]
-        return [piece for piece in pieces if len(piece.encode()) <= _PIECE_BYTES]
+        pieces = [word] if word.isascii() and word.isalnum() else [piece for piece, _ in self._split(word)]
+        # They and their parts would make entries that TensorFlow Text refuses.
+        return [piece for piece in pieces if len(piece) <= LONGEST_ENTRY // 4 or len(piece.encode()) <= LONGEST_ENTRY]
 
     def __call__(self, texts):
         """Returns a `collections.Counter` of the pieces of `texts`, a list of str."""
@@ -133,11 +130,9 @@ class Encoder:
     """
 
     def __init__(self, vocabulary, normalizer, dtype):
-        self._tokenizer = plain_tokenizer(vocabulary)
-        self._by_words, self._word_end_id = plain_tokenizer([*vocabulary, _WORD_END]), len(vocabulary)
-        # It would take half of the time, and leaves ASCII as it is.
-        self._by_words.normalizer = None
-        self._unknown_id = vocabulary.index("[UNK]")
+        self._tokenizer, self._word_end_id = plain_tokenizer([*vocabulary, _WORD_END]), len(vocabulary)
+        # It would take half of the time, and leaves what was separated as it is.
+        self._tokenizer.normalizer = None
         self._normalizer = normalizer
         self._dtype = np.dtype(dtype)
         self._table = _WordTable(self._encode_words)
@@ -156,33 +151,12 @@ class Encoder:
 
     def _encode_words(self, words):
         """Returns a list of bytes, the ids of each word in `dtype`."""
-        clean = self._tokenizer.normalizer.normalize_str
-        normalised = [word if word.isascii() else clean(word) for word in map(self._normalizer, words)]
-        # A character has up to 4 bytes.
-        long = {index for index, word in enumerate(normalised) if 4 * len(word) > _PIECE_BYTES}
-        marked = [f"{'' if index in long else word} {_WORD_END}" for index, word in enumerate(normalised)]
+        marked = [f"{separate(self._normalizer(word))} {_WORD_END}" for word in words]
         starts = range(0, len(marked), _WORDS_IN_A_STRING)
         strings = [" ".join(marked[start : start + _WORDS_IN_A_STRING]) for start in starts]
-        encodings = self._by_words.encode_batch_fast(strings, add_special_tokens=False)
+        encodings = self._tokenizer.encode_batch_fast(strings, add_special_tokens=False)
         ids = np.concatenate([np.zeros(0, np.int64), *(encoding.ids for encoding in encodings)])
         ends = np.flatnonzero(ids == self._word_end_id)
         size, data = self._dtype.itemsize, ids.astype(self._dtype).tobytes()
         bounds = itertools.pairwise([-1, *ends.tolist()])
-        encoded = [data[(before + 1) * size : end * size] for before, end in bounds]
-        for index in long:
-            encoded[index] = np.array(self._encode_pieces(normalised[index]), self._dtype).tobytes()
-        return encoded
-
-    def _encode_pieces(self, word):
-        """The ids of a normalised word of which a piece may be too long."""
-        tokenizer = self._tokenizer
-        pieces = tokenizer.pre_tokenizer.pre_tokenize_str(word)
-        return [
-            number
-            for piece, _ in pieces
-            for number in (
-                [self._unknown_id]
-                if len(piece.encode()) > _PIECE_BYTES
-                else [token.id for token in tokenizer.model.tokenize(piece)]
-            )
-        ]
+        return [data[(before + 1) * size : end * size] for before, end in bounds]

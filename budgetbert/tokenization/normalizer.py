@@ -6,39 +6,41 @@ three, which themselves neither lower-case nor strip accents.
 """
 
 import dataclasses
+import functools
 import re
+import sys
 import unicodedata
 
-# Unicode's Default_Ignorable_Code_Point (soft hyphen, zero-width joiners, variation selectors ...): they are invisible
-# in print and would split words or become [UNK].
-_IGNORABLE = (
-    "\u00ad\u034f\u061c\u115f-\u1160\u17b4-\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
-    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
-)
-# Private-use code points, and the four that end planes 15 and 16: what a bullet or an icon of a PDF's own font is
-# without that font. Hugging Face drops them, and KerasHub makes [UNK] of the whole word that has one.
-_PRIVATE_USE = "\ue000-\uf8ff\U000f0000-\U0010ffff"
+from tokenizers import Regex, normalizers
 
+from budgetbert.tokenization import characters
 
-def _as_re2(ranges):
-    return "[" + re.sub(r"[^-]", lambda match: f"\\x{{{ord(match[0]):x}}}", ranges) + "]"
-
-
-_IGNORABLE_PYTHON, IGNORABLE_RE2 = re.compile(f"[{_IGNORABLE}]"), _as_re2(_IGNORABLE)
-_PRIVATE_USE_PYTHON, PRIVATE_USE_RE2 = re.compile(f"[{_PRIVATE_USE}]"), _as_re2(_PRIVATE_USE)
-# Control characters, and four more on which the tokenizers disagree whether they are spaces: the Ogham space, line and
-# paragraph separator, and what stands for undecodable bytes.
-_CONTROL_PYTHON = re.compile(r"[\x00-\x1f\x7f-\x9f\u1680\u2028\u2029\ufffd]")
-CONTROL_RE2 = r"[\p{Cc}\x{1680}\x{2028}\x{2029}\x{fffd}]"
-
-
+# What is dropped of every text. `RESERVED` is left where special tokens have been marked with it.
+_DROPPED = characters.IGNORABLE + characters.FORMAT + characters.NEWER + characters.PRIVATE_USE
+_RESERVED_PYTHON, _RESERVED_RE2 = re.compile(f"[{characters.RESERVED}]"), characters.re2(characters.RESERVED)
+_DROPPED_PYTHON, _DROPPED_RE2 = re.compile(f"[{_DROPPED}]"), characters.re2(_DROPPED)
+# Python's strings may also hold halves of surrogate pairs, which no UTF-8 can.
+_CONTROL_PYTHON, _CONTROL_RE2 = re.compile(f"[{characters.CONTROL}\ud800-\udfff]"), characters.re2(characters.CONTROL)
 # What Cramming's normaliser makes a space: also the white space beyond ASCII, which the original deletes like any other
 # such character, and so joins the words around it.
-_SPACE_PYTHON = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ufffd]")
-SPACE_RE2 = r"[\p{Cc}\p{Z}\x{fffd}]"
-# What it deletes, without five private-use characters with which `BertBudgetTokenizer` marks special tokens.
-_NOT_ASCII_PYTHON = re.compile("[^\x00-\x7f\U0010fff0-\U0010fff4]+")
-NOT_ASCII_RE2 = r"[^\x00-\x7f\x{10fff0}-\x{10fff4}]+"
+_SPACE_PYTHON, _SPACE_RE2 = re.compile(f"[{characters.SPACES}\ud800-\udfff]"), characters.re2(characters.SPACES)
+# What it deletes.
+_KEPT = "\x00-\x7f" + characters.RESERVED
+_NOT_ASCII_PYTHON, _NOT_ASCII_RE2 = re.compile(f"[^{_KEPT}]+"), f"[^{characters.re2(_KEPT)[1:]}+"
+_ACCENTS_PYTHON, _ACCENTS_RE2 = re.compile(f"[{characters.ACCENTS}]+"), characters.re2(characters.ACCENTS) + "+"
+# The Stream-Safe Text Format's limit (Unicode Standard Annex 15): no language needs as many marks on a letter, and
+# normalising takes a time that grows with the square of their number.
+MOST_MARKS = 30
+
+
+def _too_many(marks):
+    return f"({marks}{{{MOST_MARKS}}}){marks}+"
+
+
+_TOO_MANY_PYTHON = re.compile(_too_many(f"[{characters.MARKS}]"))
+_TOO_MANY_RE2 = _too_many(characters.re2(characters.MARKS))
+# `tokenizers` replaces by what does not depend on the match.
+_TOO_MANY_LEFT = "{0}(?<={0}{{{1}}})".format(characters.re2(characters.MARKS), MOST_MARKS + 1)
 
 _SPACES = re.compile(" {2,}")
 
@@ -84,23 +86,27 @@ class Normalizer:
 
         Args:
             text: str.
-            mark: function of the text without its private-use characters, which may put some of its own in, and
-                returns the text. The normalisation leaves them. Defaults to `None`.
+            mark: function of a text, which may put characters of `characters.RESERVED` in, and returns the text. The
+                normalisation leaves them. Defaults to `None`.
 
         Returns:
             str.
         """
         if not text.isascii():
-            text = _PRIVATE_USE_PYTHON.sub("", text)
+            text = _RESERVED_PYTHON.sub("\ue000" if mark else "", text)
         if mark:
             text = mark(text)
+        if not text.isascii():
+            text = _DROPPED_PYTHON.sub("", text)
+            if len(text) > MOST_MARKS:
+                text = _TOO_MANY_PYTHON.sub(r"\1", text)
         return self._as_bert(text) if self.kind == "bert" else self._as_cramming(text)
 
     def in_graph(self, strings, mark=None):
-        """The same as TensorFlow ops.
+        """The same as TensorFlow ops. Bytes that are not UTF-8 become spaces.
 
         Args:
-            strings: UTF-8 string tensor of any shape.
+            strings: string tensor of any shape.
             mark: as for `__call__`, a function of string tensors. Defaults to `None`.
 
         Returns:
@@ -108,40 +114,54 @@ class Normalizer:
         """
         import tensorflow as tf
 
-        strings = tf.strings.regex_replace(strings, PRIVATE_USE_RE2, "")
+        strings = tf.ragged.map_flat_values(_valid_in_graph, strings)
+        strings = tf.strings.regex_replace(strings, _RESERVED_RE2, "\ue000" if mark else "")
         if mark:
             strings = mark(strings)
+        strings = tf.strings.regex_replace(strings, _DROPPED_RE2, "")
+        strings = tf.strings.regex_replace(strings, _TOO_MANY_RE2, r"\1")
         return self._as_bert_in_graph(strings) if self.kind == "bert" else self._as_cramming_in_graph(strings)
 
+    def steps(self):
+        """Returns the same as a list of `tokenizers.normalizers.Normalizer`, without `mark`."""
+        steps = [_replace(pattern, "") for pattern in (characters.re2(_DROPPED + characters.RESERVED), _TOO_MANY_LEFT)]
+        return steps + (self._bert_steps() if self.kind == "bert" else self._cramming_steps())
+
     def _as_bert(self, text):
+        if text.isascii() and text.isprintable():
+            return text.lower() if self.lowercase else text
         text = unicodedata.normalize("NFKC", _CONTROL_PYTHON.sub(" ", text))
         if self.lowercase:
             text = text.casefold()
         # Nothing is left to do, and stripping accents is the slowest part.
         if text.isascii():
             return text
-        text = _IGNORABLE_PYTHON.sub("", text)
         if self.lowercase:
             text = unicodedata.normalize("NFKC", text)
         if self.strip_accents:
-            marked = unicodedata.normalize("NFD", text)
-            text = unicodedata.normalize("NFC", "".join(c for c in marked if unicodedata.category(c) != "Mn"))
+            text = unicodedata.normalize("NFC", _ACCENTS_PYTHON.sub("", unicodedata.normalize("NFD", text)))
         return text
 
     def _as_bert_in_graph(self, strings):
         import tensorflow as tf
         import tensorflow_text as tf_text
 
-        strings = tf.strings.regex_replace(strings, CONTROL_RE2, " ")
-        # case_fold_utf8 is NFKC_Casefold, which drops the ignorable code points too.
-        if self.lowercase:
-            strings = tf_text.case_fold_utf8(strings)
-        else:
-            strings = tf.strings.regex_replace(tf_text.normalize_utf8(strings, "NFKC"), IGNORABLE_RE2, "")
+        strings = tf.strings.regex_replace(strings, _CONTROL_RE2, " ")
+        # case_fold_utf8 is NFKC_Casefold.
+        strings = tf_text.case_fold_utf8(strings) if self.lowercase else tf_text.normalize_utf8(strings, "NFKC")
         if self.strip_accents:
             marked = tf_text.normalize_utf8(strings, "NFD")
-            strings = tf_text.normalize_utf8(tf.strings.regex_replace(marked, r"\p{Mn}", ""), "NFC")
+            strings = tf_text.normalize_utf8(tf.strings.regex_replace(marked, _ACCENTS_RE2, ""), "NFC")
         return strings
+
+    def _bert_steps(self):
+        steps = [_replace(_CONTROL_RE2, " "), normalizers.NFKC()]
+        if self.lowercase:
+            folded = [normalizers.Replace(character, character.casefold()) for character in _folded_beyond_lower_case()]
+            steps += [normalizers.Lowercase(), *folded, normalizers.NFKC()]
+        if self.strip_accents:
+            steps += [normalizers.NFD(), _replace(_ACCENTS_RE2, ""), normalizers.NFC()]
+        return steps
 
     def _as_cramming(self, text):
         text = _SPACE_PYTHON.sub(" ", text).replace("``", '"').replace("''", '"')
@@ -154,11 +174,43 @@ class Normalizer:
         import tensorflow as tf
         import tensorflow_text as tf_text
 
-        for pattern, replacement in ((SPACE_RE2, " "), ("``|''", '"')):
+        for pattern, replacement in ((_SPACE_RE2, " "), ("``|''", '"')):
             strings = tf.strings.regex_replace(strings, pattern, replacement)
         strings = tf_text.normalize_utf8(strings, "NFD" if self.strip_accents else "NFKC")
         if self.lowercase:
             strings = tf.strings.lower(strings, encoding="utf-8")
-        for pattern, replacement in ((NOT_ASCII_RE2, ""), (" {2,}", " ")):
+        for pattern, replacement in ((_NOT_ASCII_RE2, ""), (" {2,}", " ")):
             strings = tf.strings.regex_replace(strings, pattern, replacement)
         return strings
+
+    def _cramming_steps(self):
+        steps = [_replace(_SPACE_RE2, " "), normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
+        steps.append(normalizers.NFD() if self.strip_accents else normalizers.NFKC())
+        if self.lowercase:
+            steps.append(normalizers.Lowercase())
+        return [*steps, _replace(_NOT_ASCII_RE2, "")]
+
+
+def _valid_in_graph(strings):
+    import tensorflow as tf
+
+    return tf.strings.unicode_transcode(strings, "UTF-8", "UTF-8", errors="replace")
+
+
+def _replace(pattern, replacement):
+    return normalizers.Replace(Regex(pattern), replacement)
+
+
+@functools.cache
+def _folded_beyond_lower_case():
+    """The 134 lower-case characters (list of str) that case folding changes: ß, ς, Greek with iota subscript, Cherokee.
+
+    `tokenizers` has no case folding. A step for each takes 0.3 s more for a million characters.
+    """
+    return [
+        character
+        for character in map(chr, range(128, sys.maxunicode + 1))
+        if character.lower() == character != character.casefold()
+        and unicodedata.is_normalized("NFKC", character)
+        and unicodedata.normalize("NFKC", character.casefold()) != character
+    ]

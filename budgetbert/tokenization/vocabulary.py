@@ -1,15 +1,11 @@
 """WordPiece vocabularies: trained, read, and made tokenizers of."""
 
 import collections
-import functools
-import sys
-import unicodedata
 from pathlib import Path
 
 import numpy as np
 from tokenizers import (
     AddedToken,
-    Regex,
     Tokenizer,
     decoders,
     models,
@@ -20,7 +16,7 @@ from tokenizers import (
 )
 
 from budgetbert.errors import InputError
-from budgetbert.tokenization import normalizer as normalization
+from budgetbert.tokenization import words
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -34,17 +30,22 @@ _LEAST_ALPHABET = 1000
 UNKNOWN_IN_ENTRIES = 6
 
 
+def word_piece(vocabulary, **options):
+    """Returns the `tokenizers.models.WordPiece` of a vocabulary (list of str), to which no piece is too long."""
+    ids = {token: index for index, token in enumerate(vocabulary)}
+    return models.WordPiece(ids, **({"unk_token": "[UNK]", "max_input_chars_per_word": words.LONGEST_PIECE} | options))
+
+
 def plain_tokenizer(vocabulary):
     """Returns a `tokenizers.Tokenizer` for text that has passed the `Normalizer`.
 
     It neither lower-cases nor strips accents, splits at white space, punctuation and Chinese characters as BERT does,
-    and knows no special tokens: "[SEP]" in a text is three pieces of text. Pieces of more than 100 characters are
-    [UNK]; `encoding.Encoder` has the stricter limit of 100 bytes.
+    and knows no special tokens: "[SEP]" in a text is three pieces of text.
 
     Args:
         vocabulary: list of str.
     """
-    tokenizer = Tokenizer(models.WordPiece({token: index for index, token in enumerate(vocabulary)}, unk_token="[UNK]"))
+    tokenizer = Tokenizer(word_piece(vocabulary))
     tokenizer.normalizer = normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=False
     )
@@ -55,65 +56,23 @@ def plain_tokenizer(vocabulary):
 def standalone_tokenizer(vocabulary, normalizer):
     """Returns a `tokenizers.Tokenizer` for raw text, to be saved as `tokenizer.json` for other programs.
 
-    It adds [CLS] and [SEP] and recognises special tokens. Its normaliser is `normalizer` rebuilt from the library's
-    own parts: none of 20,000 lines of Wikipedia and novels comes out differently, but pieces of 101 bytes to 100
-    characters do, and 73 letters and digits that are newer than the library's Unicode. budgetbert itself never uses it.
+    It adds [CLS] and [SEP], and recognises special tokens but [PAD], as `BertBudgetTokenizer` does. Its normaliser is
+    `normalizer` rebuilt from the library's own parts: none of 20,000 lines of Wikipedia and novels comes out
+    differently, but 73 letters and digits do that are newer than the library's Unicode.
 
     Args:
         vocabulary: list of str, with all special tokens.
         normalizer: `budgetbert.tokenization.normalizer.Normalizer`.
     """
     tokenizer = plain_tokenizer(vocabulary)
-    make_steps = _bert_steps if normalizer.kind == "bert" else _cramming_steps
-    steps = make_steps(normalizer)
-    private_use = normalizers.Replace(Regex(normalization.PRIVATE_USE_RE2), "")
-    tokenizer.normalizer = normalizers.Sequence([private_use, *steps, tokenizer.normalizer])
+    tokenizer.normalizer = normalizers.Sequence(normalizer.steps())
+    tokenizer.pre_tokenizer = words.pre_tokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix="##")
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
+    written = [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS if token != "[PAD]"]
+    tokenizer.add_special_tokens(written)
     ids = special_ids(vocabulary)
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
     return tokenizer
-
-
-def _bert_steps(normalizer):
-    steps = [
-        normalizers.Replace(Regex(normalization.CONTROL_RE2), " "),
-        normalizers.NFKC(),
-        normalizers.Replace(Regex(normalization.IGNORABLE_RE2), ""),
-    ]
-    if normalizer.lowercase:
-        folded = [normalizers.Replace(character, character.casefold()) for character in _folded_beyond_lower_case()]
-        steps += [normalizers.Lowercase(), *folded, normalizers.NFKC()]
-    if normalizer.strip_accents:
-        steps += [normalizers.NFD(), normalizers.Replace(Regex(r"\p{Mn}"), ""), normalizers.NFC()]
-    return steps
-
-
-@functools.cache
-def _folded_beyond_lower_case():
-    """The 134 lower-case characters (list of str) that case folding changes: ß, ς, Greek with iota subscript, Cherokee.
-
-    The library has no case folding. A step for each takes 0.3 s more for a million characters.
-    """
-    return [
-        character
-        for character in map(chr, range(128, sys.maxunicode + 1))
-        if character.lower() == character != character.casefold()
-        and unicodedata.is_normalized("NFKC", character)
-        and unicodedata.normalize("NFKC", character.casefold()) != character
-    ]
-
-
-def _cramming_steps(normalizer):
-    steps = [
-        normalizers.Replace(Regex(normalization.SPACE_RE2), " "),
-        normalizers.Replace("``", '"'),
-        normalizers.Replace("''", '"'),
-        normalizers.NFD() if normalizer.strip_accents else normalizers.NFKC(),
-    ]
-    if normalizer.lowercase:
-        steps.append(normalizers.Lowercase())
-    return [*steps, normalizers.Replace(Regex(normalization.NOT_ASCII_RE2), "")]
 
 
 def special_ids(vocabulary):
@@ -159,12 +118,13 @@ def read_vocabulary(path):
     return vocabulary
 
 
-def train_vocabulary(counts, size):
+def train_vocabulary(counts, size, alphabet=None):
     """Trains a WordPiece vocabulary; the same counts give the same vocabulary.
 
     Args:
         counts: `collections.Counter` of pieces (see `encoding.PieceCounter`).
         size: int, a multiple of 64.
+        alphabet: int, the number of characters, the most frequent ones. Defaults to `None`: as the text needs them.
 
     Returns:
         list of str: the five special tokens, single characters, and pieces in the order in which they were merged. If
@@ -177,10 +137,12 @@ def train_vocabulary(counts, size):
     characters, entries, unknown = _characters(counts)
     wanted = max(min(_LEAST_ALPHABET, size // 4), int(np.sum(unknown > UNKNOWN_IN_ENTRIES / size)))
     number = min(wanted, int(np.searchsorted(entries, size // 2, side="right")))
+    if alphabet:
+        number = min(alphabet, int(np.searchsorted(entries, size - len(SPECIAL_TOKENS), side="right")))
     vocabulary = _merged(counts, size, characters[:number])
     room = size - len(vocabulary)
     # The text has no more to merge, so the room is for its rarer characters.
-    if room and number < len(characters):
+    if room and number < len(characters) and not alphabet:
         number = int(np.searchsorted(entries, entries[number - 1] + room, side="right"))
         vocabulary = _merged(counts, size, characters[:number])
     if len(vocabulary) < size / 2:

@@ -2,14 +2,13 @@
 
 import itertools
 import sys
-import unicodedata
 
 import numpy as np
 
 from budgetbert.tokenization import normalizer as normalization
 from budgetbert.tokenization.encoder import Encoder
 from budgetbert.tokenization.normalizer import Normalizer
-from budgetbert.tokenization.vocabulary import SPECIAL_TOKENS
+from budgetbert.tokenization.vocabulary import SPECIAL_TOKENS, standalone_tokenizer
 
 NORMALIZERS = [
     Normalizer(lowercase, strip_accents, kind)
@@ -21,9 +20,9 @@ _FIRST_OF_MANY = 0x3400  # the start of Han, Hangul and scripts of which `every`
 
 
 def code_points(every=1):
-    """The code points (list of str) that are assigned or for private use, from U+3400 on every `every`-th."""
+    """All code points (list of str) but surrogates, which UTF-8 cannot hold; from U+3400 on every `every`-th."""
     numbers = [*range(1, _FIRST_OF_MANY), *range(_FIRST_OF_MANY, sys.maxunicode + 1, every)]
-    return [point for point in map(chr, numbers) if unicodedata.category(point) not in ("Cn", "Cs")]
+    return [chr(number) for number in numbers if not 0xD800 <= number <= 0xDFFF]
 
 
 def encode_with_each(vocabulary, normalizer, texts, in_python=True):
@@ -39,32 +38,40 @@ def encode_with_each(vocabulary, normalizer, texts, in_python=True):
         Dict of name to list of lists of int; the first is that of the corpus.
     """
     import tensorflow as tf
-    import tensorflow_text as tf_text
 
     from budgetbert.models import BertBudgetTokenizer
 
     encoded = Encoder(vocabulary, normalizer, np.uint32)(texts)
     options = {"lowercase": normalizer.lowercase, "strip_accents": normalizer.strip_accents}
     model = BertBudgetTokenizer(vocabulary, normalizer=normalizer.kind, special_tokens_in_strings=False, **options)
-    fast = tf_text.FastBertTokenizer(vocabulary, lower_case_nfd_strip_accents=False)
-    strings = tf.constant(texts)
-    python = {"KerasHub": [[int(token) for token in ids] for ids in model(texts)]} if in_python else {}
+    standalone = standalone_tokenizer(vocabulary, normalizer)
+    standalone.encode_special_tokens = True  # [MASK] in a text is text, as in a corpus.
+    python = {"KerasHub": [ids.tolist() for ids in map(in_plain_python(model), texts)]} if in_python else {}
     return {
         "corpus": [ids.tolist() for ids in encoded],
         **python,
-        "KerasHub in a graph": tf.function(model)(strings).to_list(),
-        "TensorFlow Text": fast.tokenize(normalizer.in_graph(strings)).to_list(),
+        "KerasHub in a graph": tf.function(model)(tf.constant(texts)).to_list(),
+        "tokenizer.json": [row.ids for row in standalone.encode_batch_fast(texts, add_special_tokens=False)],
     }
 
 
+def in_plain_python(model):
+    """Returns the function of a text that a `BertBudgetTokenizer` is where TensorFlow takes no part, as on JAX."""
+    return lambda text: model._tokenize_python(model._normalize(text))
+
+
 def differing_code_points(normalizer, every=1):
-    """Returns the code points (sorted list of int) whose ids are not the same with each tokenizer."""
+    """Returns a dict of the name of a tokenizer to the code points (set of int) whose ids are not the corpus's."""
     points = code_points(every)
     contexts = [f"ab{point}cd {point} e{point}" for point in points]
     characters = {character for text in contexts for character in normalizer(text) if not character.isspace()}
     vocabulary = [*SPECIAL_TOKENS, *sorted(characters), *(f"##{character}" for character in sorted(characters))]
-    found = list(encode_with_each(vocabulary, normalizer, contexts).values())
-    return [ord(point) for point, *ids in zip(points, *found, strict=True) if any(other != ids[0] for other in ids)]
+    found = encode_with_each(vocabulary, normalizer, contexts)
+    expected = found.pop("corpus")
+    return {
+        name: {ord(point) for point, mine, other in zip(points, expected, ids, strict=True) if mine != other}
+        for name, ids in found.items()
+    }
 
 
 def spans(numbers):

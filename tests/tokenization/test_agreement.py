@@ -1,27 +1,22 @@
 """The corpus's tokenizer, the model's in Python and in a graph, and TensorFlow Text's give the same ids."""
 
 import collections
+import random
 
+import numpy as np
 import pytest
 
-from budgetbert.tokenization.encoder import PieceCounter
-from budgetbert.tokenization.vocabulary import train_vocabulary
+from budgetbert.tokenization.encoder import Encoder, PieceCounter
+from budgetbert.tokenization.vocabulary import SPECIAL_TOKENS, standalone_tokenizer, train_vocabulary
+from budgetbert.tokenization.words import LONGEST_ENTRY, separate
 from tests.texts import HARD, LANGUAGES, real_lines
 
-from .each_tokenizer import NORMALIZERS, differing_code_points, encode_with_each, spans
+from .each_tokenizer import NORMALIZERS, differing_code_points, encode_with_each, in_plain_python, spans
 
 pytestmark = pytest.mark.without_backend
 
-# Where tokenizers still differ behind the one normaliser, of the 282,229 code points that are assigned in Unicode 14 or
-# for private use: white space that KerasHub keeps (ogham space, line and paragraph separator), U+FFFD and Arabic,
-# Syriac and other format characters that Hugging Face drops, punctuation newer than one library's Unicode, and the
-# start of CJK extension E, which Hugging Face does not split (a slip in the original BERT's ranges).
-RARE = (
-    "0600-0605 061D 06DD 070F 0890-0891 08E2 09FD 0A76 0C77 0C84 166D 1B7D-1B7E 2E43-2E4F 2E52-2E5D "
-    "FFF9-FFFB 10EAD 10F55-10F59 10F86-10F89 110BD 110CD 111C9 1144B-1144F 1145A-1145B 1145D 11660-1166C 116B9 "
-    "1183B 11944-11946 119E2 11A3F-11A46 11A9A-11A9C 11A9E-11AA2 11C41-11C45 11C70-11C71 11EF7-11EF8 11FFF "
-    "12FF1-12FF2 13430-13438 16E97-16E9A 16FE2 1E95E-1E95F 2B820-2B91F"
-)
+# Letters and digits that are newer than the Unicode of `tokenizers`, whose NFKC leaves them as they are.
+NEWER = "32FF A7F2-A7F4 AB69 10781-10785 10787-107B0 107B2-107BA 1171E 1F16C 1FBF0-1FBF9"
 
 
 def agree(normalizer, texts, vocabulary_size, **options):
@@ -55,33 +50,151 @@ def test_all_agree_on_ten_thousand_real_lines(normalizer):
     agree(normalizer, lines, 4096, in_python=False)
 
 
-@pytest.mark.parametrize("normalizer", [NORMALIZERS[0], NORMALIZERS[3], NORMALIZERS[4]], ids=repr)
-def test_all_agree_on_long_words(normalizer):
-    lengths = (24, 25, 26, 33, 34, 50, 51, 100, 101, 400)  # in characters of 1 to 4 bytes: 100 bytes is the limit
-    texts = [character * length + " and so on" for character in "aяก😀" for length in lengths]
-    ids, vocabulary = agree(normalizer, texts * 2, 256)
-    assert not any(len(entry.encode()) > 102 for entry in vocabulary)
-    assert ids[texts.index("a" * 101 + " and so on")][0] == vocabulary.index("[UNK]")
-    assert ids[texts.index("a" * 100 + " and so on")][0] != vocabulary.index("[UNK]")
+# Of scripts with and without spaces, with and without marks; in each no word is longer than the text.
+STRETCHES = {
+    "letters": "a",
+    "base64": "aGVsbG8gd29ybGQsIHRoaXMgaXMgYmFzZTY0",
+    "Russian": "я",
+    "decomposed": "a\u0323\u0302o\u031b\u0301",
+    "Devanagari": "क्षत्रिय",
+    "Thai": "ภาษาไทยไม่มีช่องว่างระหว่างคำที่นี่",
+    "Lao": "ພາສາລາວບໍ່ມີຊ່ອງຫວ່າງ",
+    "Khmer": "ភាសាខ្មែរមិនមានចន្លោះ",
+    "Burmese": "မြန်မာဘာသာစကားသည်",
+    "Tibetan": "བོདསྐདཡིནཔརེད",
+    "Tibetan with tshegs": "བོད་སྐད་ཡིན་པ་རེད་",
+    "kana": "コーヒーがぎぐﾊﾟﾝカメラ",
+    "Korean": "한국어문장입니다각각",
+    "emoji": "😀👨‍👩‍👧🇫🇷✈️🤷🏽‍♀️",
+    "N'Ko": "ߒߞߏߦߋߝߐ߫ߞߊ߲",
+    "mixed": "abcไทย1かな",
+}
 
 
-def rare_code_points():
-    ends = [(span.split("-") * 2)[:2] for span in RARE.split()]
+@pytest.mark.parametrize("normalizer", [NORMALIZERS[0], NORMALIZERS[2], NORMALIZERS[3], NORMALIZERS[4]], ids=repr)
+def test_all_agree_on_long_stretches_and_none_is_unknown(normalizer):
+    texts = [(stretch * 400)[:length] + " and so on" for stretch in STRETCHES.values() for length in (33, 34, 101, 400)]
+    texts += [character * length + " x" for character in "aя가😀" for length in (24, 25, 26, 33, 34, 50, 51, 100, 101)]
+    ids, vocabulary = agree(normalizer, texts * 2, 2048)
+    assert max(len(entry.removeprefix("##").encode()) for entry in vocabulary) <= LONGEST_ENTRY
+    assert not any(vocabulary.index("[UNK]") in row for row in ids)
+
+
+def test_a_cut_leaves_marks_with_their_base_and_shorter_words_whole():
+    thai = "ก่" * 40
+    cut = separate(thai).split()
+    assert "".join(cut) == thai
+    assert [len(piece) for piece in cut] == [34, 34, 12]
+    assert not any(piece[0] == "\u0e48" for piece in cut)
+    assert [len(piece) for piece in separate("ß" * 250).split()] == [100, 100, 50]
+    for whole in (
+        "ü" * 50,
+        "a" * 100,
+        "क" * 33,
+        "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamter",
+    ):
+        assert separate(whole).split() == [whole]
+
+
+def newer():
+    ends = [(span.split("-") * 2)[:2] for span in NEWER.split()]
     return {point for first, last in ends for point in range(int(first, 16), int(last, 16) + 1)}
 
 
+def left(differing):
+    """What differs, as text, but for those letters in `tokenizer.json`."""
+    return {
+        name: spans(sorted(points - (newer() if name == "tokenizer.json" else set()))) for name, points in differing
+    }
+
+
 @pytest.mark.parametrize("normalizer", [NORMALIZERS[3], NORMALIZERS[4]], ids=repr)
-def test_all_agree_on_all_but_rare_code_points(normalizer):
+def test_all_agree_on_code_points_of_all_categories(normalizer):
     pytest.importorskip("tensorflow_text")
-    rare = rare_code_points() if normalizer.kind == "bert" else set()
-    assert spans(sorted(set(differing_code_points(normalizer, every=64)) - rare)) == ""
+    assert not any(left(differing_code_points(normalizer, every=64).items()).values())
 
 
 @pytest.mark.soak  # Some minutes: `pytest -s -m soak tests/tokenization` prints what docs/CORPUS.md lists.
 @pytest.mark.parametrize("normalizer", NORMALIZERS, ids=repr)
-def test_all_agree_on_every_code_point_but_rare_ones(normalizer):
+def test_all_agree_on_every_code_point(normalizer):
     pytest.importorskip("tensorflow_text")
     differing = differing_code_points(normalizer)
-    print(f"{normalizer}: {len(differing)} differ: {spans(differing)}")
-    rare = rare_code_points() if normalizer.kind == "bert" else set()
-    assert spans(sorted(set(differing) - rare)) == ""
+    print(normalizer, {name: spans(sorted(points)) for name, points in differing.items()})
+    assert not any(left(differing.items()).values())
+
+
+WRITTEN = [
+    "[PAD] a [MASK] b[SEP]c [CLS]",
+    "[pad] [mask] ［MASK］ ［PAD］ [MA\u00adSK] [MA\uf8ffSK]",
+    "[MASK][MASK]\u0301x[UNK]y[PAD]z",
+    "[MÁSK] [[MASK]] [ MASK ] [MASK",
+    "\U0010fff0 \U0010fff1a",
+]
+
+
+def served(model, texts):
+    """The ids that a served model attends to, without [CLS] and [SEP]."""
+    import tensorflow as tf
+
+    from budgetbert.export.signatures import pack
+
+    row = tf.function(lambda strings: pack(model, [strings], 512))(tf.constant(texts))
+    rows = zip(row["token_ids"].numpy(), row["padding_mask"].numpy(), strict=True)
+    return [ids[mask == 1].tolist()[1:-1] for ids, mask in rows]
+
+
+@pytest.mark.parametrize("normalizer", NORMALIZERS, ids=repr)
+def test_special_tokens_in_a_text_are_the_same_everywhere_and_padding_is_none(normalizer):
+    tf = pytest.importorskip("tensorflow")
+    from budgetbert.models import BertBudgetTokenizer
+
+    vocabulary = train_vocabulary(
+        PieceCounter(normalizer)([*WRITTEN, "abcxyz pad mask unk cls sep PADMSKUNCLE"] * 2), 256
+    )
+    options = {"lowercase": normalizer.lowercase, "strip_accents": normalizer.strip_accents}
+    model = BertBudgetTokenizer(vocabulary, normalizer=normalizer.kind, **options)
+    standalone = standalone_tokenizer(vocabulary, normalizer)
+    expected = [row.ids for row in standalone.encode_batch(WRITTEN, add_special_tokens=False)]
+    assert [in_plain_python(model)(text).tolist() for text in WRITTEN] == expected
+    assert tf.function(model)(tf.constant(WRITTEN)).to_list() == expected
+    assert served(model, WRITTEN) == expected
+    assert not any(0 in row for row in expected)
+    assert [row.count(vocabulary.index("[MASK]")) for row in expected] == [1, 0, 2, 1, 0]
+    prepared = Encoder(vocabulary, normalizer, np.uint16)(WRITTEN)
+    assert not any(set(range(5)) & set(row.tolist()) for row in prepared)
+
+
+def test_bytes_that_are_not_utf_8_are_spaces_everywhere():
+    tf = pytest.importorskip("tensorflow")
+    from budgetbert.models import BertBudgetTokenizer
+
+    draw = random.Random(0)
+    texts = [
+        b"caf\xe9 au lait",
+        b"a\xed\xa0\x80b",
+        b"\xff",
+        b"\xf0\x9f\x98",
+        b"\xc0\xafx",
+        b"\xf4\x90\x80\x80y",
+        b"a\x00b",
+    ]
+    texts += [draw.randbytes(60) for _ in range(300)]
+    texts += ["aя가😀".encode()[:end] + b"b" for end in range(10)]
+    vocabulary = [*SPECIAL_TOKENS, *map(chr, range(33, 127)), *(f"##{chr(number)}" for number in range(33, 127))]
+    model = BertBudgetTokenizer(vocabulary)
+    expected = [
+        ids.tolist()
+        for ids in Encoder(vocabulary, model.normalizer, np.uint16)([t.decode(errors="replace") for t in texts])
+    ]
+    assert [in_plain_python(model)(text).tolist() for text in texts] == expected
+    assert tf.function(model)(tf.constant(texts)).to_list() == expected
+    assert served(model, texts) == expected
+
+
+def test_halves_of_surrogate_pairs_are_spaces():
+    pytest.importorskip("tensorflow")
+    from budgetbert.models import BertBudgetTokenizer
+
+    model = BertBudgetTokenizer([*SPECIAL_TOKENS, "a", "b", "##a", "##b"])
+    assert list(model("a\ud83db")) == list(in_plain_python(model)("a\ud83db")) == [5, 6]
+    assert [list(row) for row in model(["a\ud83d", "ab"])] == [[5], [5, 8]]

@@ -3,7 +3,8 @@ import functools
 import pytest
 from tokenizers import Regex, normalizers
 
-from budgetbert.tokenization.normalizer import SPACE_RE2, Normalizer
+from budgetbert.tokenization import characters
+from budgetbert.tokenization.normalizer import Normalizer
 from tests.texts import HARD, LANGUAGES, real_lines
 
 from .each_tokenizer import NORMALIZERS, code_points
@@ -56,7 +57,11 @@ def test_an_unknown_kind_is_refused():
 
 def as_in_the_original(normalizer):
     """Geiping & Goldstein's sequence of Hugging Face's normalizers, behind the one rule of ours on white space."""
-    steps = [normalizers.Replace(Regex(SPACE_RE2), " "), normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
+    steps = [
+        normalizers.Replace(Regex(characters.re2(characters.SPACES)), " "),
+        normalizers.Replace("``", '"'),
+        normalizers.Replace("''", '"'),
+    ]
     steps.append(normalizers.NFD() if normalizer.strip_accents else normalizers.NFKC())
     steps += [normalizers.Lowercase()] * normalizer.lowercase
     steps += [normalizers.StripAccents()] * normalizer.strip_accents
