@@ -19,8 +19,11 @@ from budgetbert.tokenization.vocabulary import special_ids
 # The shares of unknown tokens from which on a corpus is refused, and from which on they are told. Published
 # vocabularies leave less than 0.1 % of their languages unknown.
 _MOST_UNKNOWN, _TOLD_UNKNOWN = 0.5, 0.01
-# The least share of either label in pairs, and the share of random ones that is told: of ordinary text 52 to 53 % are.
-_LEAST_LABEL, _TOLD_RANDOM = 0.01, 0.8
+# The share of one label from which on pairs are refused, and told. Of ordinary text 52 to 53 % are random.
+_MOST_LABEL, _TOLD_LABEL = 0.95, 0.7
+_COUNTED = ("documents", "tokens")
+# By what factor the held-out share may be off before it is told.
+_TOLD_FACTOR = 2
 # Those that decide what a document, a token or a row is.
 _PACKAGES = (
     *("budgetbert", "numpy", "pyarrow", "tokenizers", "ftfy", "mwparserfromhell", "sentencex", "datasets"),
@@ -111,6 +114,7 @@ def facts(corpus, sources, documents, entries, encoded, shards, frequencies, opt
         "documents_without_tokens": without_tokens,
         "unknown_token_rate": unknown_rate,
     }
+    _check_held_out(counts, options.validation_fraction, ledger)
     if options.rows == "pairs":
         _check_labels(corpus, names, [shard for shard in shards if shard["split"] == "train"], ledger)
     removed = sum(ledger.removed, collections.Counter())
@@ -142,8 +146,8 @@ def facts(corpus, sources, documents, entries, encoded, shards, frequencies, opt
 def _check_tokens(names, rate, known, ledger):
     """Refuses rows that most tokens of are unknown, or that have one known token alone; notes a few in a hundred."""
     mend = (
-        "give a vocabulary of the text's language or a larger --vocabulary_size, and put spaces between the words of a "
-        "language that is written without them: a stretch of over 100 bytes is one unknown token"
+        "give a vocabulary of the text's language or none, so that one is trained, or a larger --vocabulary_size or "
+        "--alphabet_size"
     )
     if rate > _MOST_UNKNOWN:
         raise InputError(f"{rate:.1%} of the tokens of {names} are unknown, so there is little to learn: {mend}.")
@@ -153,15 +157,30 @@ def _check_tokens(names, rate, known, ledger):
         ledger.notes.append(f"{rate:.1%} of the tokens are unknown: {mend}.")
 
 
+def _check_held_out(counts, wanted, ledger):
+    """Notes a share of held-out tokens that is twice as large as was asked for, or half as large."""
+    (_, documents), (train, validation) = ([counts[what][split] for split in store.SPLITS] for what in _COUNTED)
+    share = validation / (train + validation)
+    if wanted / _TOLD_FACTOR <= share <= wanted * _TOLD_FACTOR:
+        return
+    number = f"{documents:,} of {sum(counts['documents'].values()):,} documents"
+    ledger.notes.append(
+        f"{number} with {share:.2%} of the tokens are held out for validation, not {wanted:.2%}: documents are held "
+        "out whole, and at least so many that they fill a row. Add text, split long documents, or give another "
+        "--validation_fraction."
+    )
+
+
 def _check_labels(corpus, names, shards, ledger):
     """Refuses pairs of which (nearly) all are random or none is, as the label then is the same whatever a row says."""
     labels = [np.load(corpus / store.labels_name(shard["file"]), allow_pickle=False) for shard in shards]
     random, pairs = sum(int(some.sum()) for some in labels), sum(map(len, labels))
     told = f"{random:,} of the {pairs:,} pairs of {names} have a second segment from another place"
     why = "a document of one sentence has no other pair: prepare them with --rows packed, or give longer documents"
-    if min(random, pairs - random) < _LEAST_LABEL * pairs:
+    most = max(random, pairs - random)
+    if most > _MOST_LABEL * pairs:
         raise InputError(f"{told}, so there is nothing to tell apart: {why}.")
-    if random > _TOLD_RANDOM * pairs:
+    if most > _TOLD_LABEL * pairs:
         ledger.notes.append(f"{told}, where about half should: {why}.")
 
 

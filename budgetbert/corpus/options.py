@@ -49,6 +49,10 @@ class Options:
     vocabulary_size: int | None = _option(
         None, "Entries to train; 32,768 by default, 8,192 for demo.", least=256, most=2**20
     )
+    # Lower-case English takes some 70 characters; Unicode has a million code points.
+    alphabet_size: int | None = _option(
+        None, "Characters that a trained vocabulary holds; as many as the text needs by default.", least=32, most=2**20
+    )
     lowercase: bool = _option(True, "Fold the case.")
     strip_accents: bool = _option(True, "Drop combining marks.")
     normalizer: str = _option("bert", "bert, or cramming: English only, what is not ASCII is dropped.", KINDS)
@@ -86,6 +90,8 @@ class Options:
             self._check(field, getattr(self, field.name))
         if self.vocabulary and self.vocabulary_size:
             raise InputError("--vocabulary and --vocabulary_size exclude each other: give one of them.")
+        if self.vocabulary and self.alphabet_size:
+            raise InputError("--alphabet_size is for a vocabulary that is trained: leave it out beside --vocabulary.")
         if self.row_start == "cls" and self.rows != "packed":
             raise InputError(f"--row_start=cls is for packed rows: those of --rows={self.rows} have [CLS] anyway.")
         self._check_dedup()
@@ -152,11 +158,19 @@ class Options:
 
         Args:
             sources: str, as for `--corpus`.
+
+        Raises:
+            InputError: if the alphabet does not fit into the vocabulary.
         """
         size, fraction = (8_192, 0.03) if sources == "demo" else (VOCABULARY_SIZE, 0.005)
         if self.validation_fraction is not None:
             fraction = self.validation_fraction
         size = None if self.vocabulary else -(-(self.vocabulary_size or size) // 64) * 64
+        if self.alphabet_size and 2 * self.alphabet_size > size:
+            raise InputError(
+                f"--alphabet_size={self.alphabet_size} does not fit into {size} entries, as a character takes one at "
+                f"the start of words and one within: give {size // 2} or fewer, or a larger --vocabulary_size."
+            )
         return dataclasses.replace(self, vocabulary_size=size, validation_fraction=fraction)
 
     def for_manifest(self, entries, weights):

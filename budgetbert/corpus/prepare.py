@@ -23,6 +23,7 @@ from budgetbert.corpus.stages.select import highest_held_out, select
 from budgetbert.corpus.stages.shards import write_shards
 from budgetbert.errors import InputError
 from budgetbert.tokenization.vocabulary import read_vocabulary, standalone_tokenizer
+from budgetbert.tokenization.words import separate
 
 
 def prepare_corpus(sources, output_dir, *, workers=None, **options):
@@ -114,15 +115,17 @@ def prepare_rows(corpus, sources, weights, options, given, stage):
         ledger.notes += _mismatch(given, normalizer)
     documents = read(sources, options, stage, ledger)
     documents = select(documents, names, weights, options, stage, ledger)
-    threshold = highest_held_out(documents, options, ledger)
+    threshold = highest_held_out(documents, options)
     entries = given
     if not given:
         size = options.vocabulary_size
-        entries = vocabulary.train("vocabulary", size, vocabulary.CHARACTERS, documents, normalizer, stage)
+        arguments = (documents, normalizer, stage, options.alphabet_size)
+        entries = vocabulary.train("vocabulary", size, vocabulary.CHARACTERS, *arguments)
         if len(entries) < size:
             ledger.notes.append(
-                f"the text fills {len(entries):,} of the {size:,} entries asked for: they hold every character of its "
-                "words of up to 100 bytes, and every piece that is repeated in them."
+                f"the text fills {len(entries):,} of the {size:,} entries asked for: they hold "
+                f"{f'{options.alphabet_size:,} characters' if options.alphabet_size else 'every character'} of its "
+                "words, and every piece that is repeated in them. Give more text, or a smaller --vocabulary_size."
             )
     ordering.check(options.order, entries)
     store.write_vocabulary(corpus / store.VOCABULARY, entries)
@@ -192,7 +195,8 @@ def _open_equal(output_dir, options, identities):
 def _mismatch(entries, normalizer):
     """Returns a note if a given vocabulary (list of str) seems to be made for another normaliser."""
     words = [entry.removeprefix("##") for entry in entries if not (entry.startswith("[") and entry.endswith("]"))]
-    lost = sum(normalizer(word) != word for word in words)
+    # What is a piece of its own has spaces around it, and is one word.
+    lost = sum(separate(normalizer(word)).split() != [word] for word in words)
     if lost <= 0.1 * len(words):  # A few entries of any published vocabulary are not in its own normal form.
         return []
     return [

@@ -37,6 +37,16 @@ def test_a_given_vocabulary_is_known_by_its_entries():
     assert first["vocabulary"] != other["vocabulary"]
 
 
+def test_an_alphabet_has_to_fit_into_the_vocabulary():
+    assert Options(alphabet_size=4096, vocabulary_size=8192).for_sources("text.txt").alphabet_size == 4096
+    with pytest.raises(InputError, match=r"--alphabet_size=5000 does not fit into 8192 entries, .* give 4096 or fewer"):
+        Options(alphabet_size=5000, vocabulary_size=8192).for_sources("text.txt")
+    with pytest.raises(InputError, match="--alphabet_size=3 is out of range: give 32 to 1048576"):
+        Options(alphabet_size=3)
+    with pytest.raises(InputError, match="leave it out beside --vocabulary"):
+        Options(alphabet_size=5000, vocabulary="a.txt")
+
+
 def test_an_option_is_checked_when_it_is_given():
     with pytest.raises(InputError, match="--rows=columns is unknown: give packed or sentences or pairs"):
         Options(rows="columns")

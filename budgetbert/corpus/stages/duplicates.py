@@ -7,7 +7,6 @@ of text, which is why these are looked for in groups of parts.
 
 import dataclasses
 import itertools
-import re
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +15,17 @@ from budgetbert.corpus.stages import parts
 
 # Hashes that are sorted at a time: 200 MB with the sort's own arrays.
 HASHES_AT_ONCE = 2**23
-# MinHash as for C4 and The Pile's deduplicated versions: 5-grams of words; 128 permutations; similar from 0.8 on.
+# MinHash as for C4 and The Pile's deduplicated versions: 5-grams of words (`parts.words_or_letters`); 128
+# permutations; similar from 0.8 on.
 _SHINGLE_WORDS = 5
 _PERMUTATIONS = 128
+# datasketch holds 1 kB for each, and a document may have millions.
+_SHINGLES_AT_ONCE = 2**16
 _SIMILARITY = 0.8
 # datasketch has schemes of 4 and of 8 bytes a value.
 _SCHEME = "affine32"
 # The text in which a stretch is looked for: 3.5 GB of memory. Larger corpora are deduplicated group by group.
 _GROUP_BYTES = 2**28
-
-_WORD = re.compile(r"\w+")
 
 
 def exact(documents):
@@ -85,10 +85,12 @@ def _signature(text):
     import datasketch
     import xxhash
 
-    words = [word.encode() for word in _WORD.findall(text.lower())]
+    words = [word.encode() for word in parts.words_or_letters(text.lower())]
     shingles = {b" ".join(words[i : i + _SHINGLE_WORDS]) for i in range(max(1, len(words) - _SHINGLE_WORDS + 1))}
+    shingles = list(shingles)
     minhash = datasketch.MinHash(_PERMUTATIONS, hashfunc=xxhash.xxh32_intdigest, scheme=_SCHEME)
-    minhash.update_batch(shingles)
+    for start in range(0, len(shingles), _SHINGLES_AT_ONCE):
+        minhash.update_batch(shingles[start : start + _SHINGLES_AT_ONCE])
     return minhash.hashvalues
 
 

@@ -14,6 +14,7 @@ import string
 import numpy as np
 
 from budgetbert import files
+from budgetbert.tokenization.characters import HAN, UNSPACED
 
 EXAMPLES, EXAMPLE_CHARACTERS = (
     5,
@@ -21,16 +22,10 @@ EXAMPLES, EXAMPLE_CHARACTERS = (
 )  # How many documents that were left out are shown for each reason, and their starts.
 _BATCH_CHARACTERS = 2**22  # A process holds the words of so many at a time, some 60 MB.
 _NUMBERS = ("hash", "characters", "words")
-# Characters of scripts that are written without spaces: Han, and others.
-_HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f\U00030000-\U000323af"
-# Thai, Lao, Tibetan, Burmese, Khmer, Tai Le to New Tai Lue, Tai Tham, Balinese, kana, Yi, Javanese, Tai Viet, and kana
-# of half width. More than 33 of them in a row are over 100 bytes, and so one unknown token.
-_UNSPACED = (
-    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u1b00-\u1b7f\u3040-\u30ff\u31f0-\u31ff"
-    "\ua000-\ua4cf\ua980-\ua9ff\uaa60-\uaadf\uff66-\uff9f"
-)
-_WITHOUT_SPACES = re.compile(f"[{_HAN}{_UNSPACED}]")
-_WORDS = re.compile(f"[{_HAN}]|[{_UNSPACED}]{{34,}}|[{_UNSPACED}]{{1,8}}|[^\\s{_HAN}{_UNSPACED}]+")
+_WITHOUT_SPACES = re.compile(f"[{HAN}{UNSPACED}]")
+_WORDS = re.compile(f"[{HAN}]|[{UNSPACED}]{{1,8}}|[^\\s{HAN}{UNSPACED}]+")
+_LETTER_OR_WORD = re.compile(f"[{HAN}{UNSPACED}]|[^\\W{HAN}{UNSPACED}]+")
+_WORD = re.compile(r"\w+")
 _MARKS = string.punctuation.encode()
 
 
@@ -76,6 +71,16 @@ def count_words(text):
         words = len(_WORDS.findall(text))
     data = text.encode()
     return max(words, len(data) - len(data.translate(None, _MARKS)))
+
+
+def words_or_letters(text):
+    """What a document is compared by: a list of str.
+
+    They are its words, and of scripts that are written without spaces its characters. A document without any of them,
+    of emoji or of numbers' signs, is compared by all of its characters but white space.
+    """
+    words = (_LETTER_OR_WORD if _WITHOUT_SPACES.search(text) else _WORD).findall(text)
+    return words or list("".join(text.split()))
 
 
 def sampled(hashes, rate, stream):

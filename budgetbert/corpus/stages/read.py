@@ -14,7 +14,7 @@ from budgetbert.errors import InputError
 # Parts are 1/64 of the text, so that all processes have work to the end, but no smaller than what starting a task is
 # worth and no larger than what several processes hold in memory.
 _PARTS, LEAST_PART_BYTES, MOST_PART_BYTES = 64, 2**19, 2**24
-# The share of its characters that a source may lose to the normaliser `cramming`, and that from which on it is told.
+# The share of its characters that a source may lose to the normaliser, and that from which on it is told.
 _MOST_DELETED, _TOLD_DELETED = 0.5, 0.05
 # The share of its documents that may be undecodable or malformed.
 _MOST_UNUSABLE = 0.5
@@ -52,7 +52,7 @@ def read(sources, options, staging, ledger):
             ledger.leave_out(record["source"], reason, count, record["examples"].get(reason, ()))
     for number, source in enumerate(sources):
         records = [record for record in documents.records if record["source"] == number]
-        _note_problems(number, source, records, ledger)
+        _note_problems(number, source, records, options, ledger)
     return documents
 
 
@@ -148,8 +148,8 @@ class ReadPart:
                     continue
                 texts.append(text)
                 hashes.append(parts.document_hash(" ".join(text.split()) if level == "none" else text))
+                deleted += self._deleted(text)
                 if self.options.normalizer == "cramming":
-                    deleted += filters.deleted_by_cramming(text, self.options.strip_accents)
                     text = text.encode("ascii", "ignore").decode()
                 words.append(parts.count_words(text))
         parts.write_documents(self.folder / f"{index:06d}.arrow", texts, hashes, words)
@@ -169,6 +169,13 @@ class ReadPart:
         }
         parts.write_json(record_path(self.folder, index), record)
         return record
+
+    def _deleted(self, text):
+        """Returns the number of characters (int) that the normaliser deletes."""
+        strip_accents = self.options.strip_accents
+        if self.options.normalizer == "cramming":
+            return filters.deleted_by_cramming(text, strip_accents)
+        return filters.deleted_by_bert(text, strip_accents)
 
     def _cleaned(self, raw, level, cleaned):
         """Returns the cleaned text, and why it is left out (str), or `None`; counts what cleaning changed."""
@@ -216,7 +223,7 @@ class ReadFile:
         parts.write_json(record_path(self.folder, place), {})
 
 
-def _note_problems(number, source, records, ledger):
+def _note_problems(number, source, records, options, ledger):
     """Notes what was left out as it is damaged; refuses a source that has nothing else, or more of it than half."""
     removed, first = ledger.removed[number], {}
     for record in records:
@@ -236,7 +243,7 @@ def _note_problems(number, source, records, ledger):
             f"{unusable:,} of the {read:,} documents of {source.name} cannot be used, which is more than half; the "
             f"first: {problem}."
         )
-    _check_deleted(source, records, ledger)
+    _check_deleted(source, records, options, ledger)
     for reason, sentence in first.items():
         ledger.notes.append(f"{removed[reason]:,} documents were left out as {reason}. The first: {sentence}.")
     if removed["too_long"]:
@@ -246,12 +253,19 @@ def _note_problems(number, source, records, ledger):
         )
 
 
-def _check_deleted(source, records, ledger):
-    """Refuses or notes a source of whose characters the normaliser `cramming` deletes many."""
+def _check_deleted(source, records, options, ledger):
+    """Refuses or notes a source of whose characters the normaliser deletes many."""
     deleted, characters = (sum(record[what] for record in records) for what in ("deleted", "characters"))
+    if options.normalizer == "cramming":
+        what, mend = "are not ASCII", "prepare it with --normalizer bert to keep them"
+    elif options.strip_accents:
+        what = "are accents and signs of vowels, private-use or invisible characters"
+        mend = "prepare it with --nostrip_accents to keep the former"
+    else:
+        what, mend = "are private-use or invisible characters", "write letters in their place"
     problem = (
-        f"the normaliser cramming deletes {deleted / max(1, characters):.0%} of the characters of {source.name}, which "
-        "are not ASCII: prepare it with --normalizer bert to keep them"
+        f"the normaliser {options.normalizer} deletes {deleted / max(1, characters):.0%} of the characters of "
+        f"{source.name}, which {what}: {mend}"
     )
     if deleted > _MOST_DELETED * characters:
         raise InputError(f"{problem}.")

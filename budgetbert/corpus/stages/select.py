@@ -110,7 +110,7 @@ def _check_shares(documents, sources, weights, ledger):
             )
 
 
-def highest_held_out(documents, options, ledger):
+def highest_held_out(documents, options):
     """Returns the highest hash (int) of the documents that are held out.
 
     They are the share that the options name, and in any case as many as fill a row.
@@ -123,8 +123,4 @@ def highest_held_out(documents, options, ledger):
         order = order[: np.searchsorted(np.cumsum(words[order]), options.sequence_length) + 1]
         lowest, words = lowest[order], words[order]
     threshold = int(options.validation_fraction * 2**64) - 1  # Hashes are spread evenly over 64 bits.
-    if int(lowest[-1]) > threshold:
-        threshold = int(lowest[-1])
-        share = f"{len(lowest):,} of {int(np.count_nonzero(documents.kept)):,}"
-        ledger.notes.append(f"{share} documents, those of lowest hash, are held out, so many that they fill a row.")
-    return threshold
+    return max(int(lowest[-1]), threshold)

@@ -15,7 +15,7 @@ CHARACTERS = 2**30
 _COUNTED_PIECES = 4_000_000
 
 
-def train(name, size, characters, documents, normalizer, staging):
+def train(name, size, characters, documents, normalizer, staging, alphabet=None):
     """Trains a vocabulary, unless that is done.
 
     Args:
@@ -25,6 +25,7 @@ def train(name, size, characters, documents, normalizer, staging):
         documents: `parts.Documents`.
         normalizer: `budgetbert.tokenization.normalizer.Normalizer`.
         staging: `Staging`.
+        alphabet: int or `None`, as for `tokenization.vocabulary.train_vocabulary`. Defaults to `None`.
 
     Returns:
         list of str, the entries.
@@ -35,7 +36,8 @@ def train(name, size, characters, documents, normalizer, staging):
         arguments = (normalizer, characters / max(kept, 1))
         folder = staging.each("Counting words", f"pieces_for_{name}", CountPieces, arguments, documents)
         with staging.progress.stage(f"Training the {name}"):  # A worker does it, whose memory is given back.
-            (entries,) = staging.workers.map(TrainVocabulary, (folder, len(documents.records)), [size])
+            arguments = (folder, len(documents.records), alphabet)
+            (entries,) = staging.workers.map(TrainVocabulary, arguments, [size])
             parts.write_json(path, entries)
         staging.release_memory(documents)
     return parts.read_json(path)
@@ -74,13 +76,14 @@ class TrainVocabulary:
 
     folder: Path
     number: int
+    alphabet: int | None = None
 
     def __call__(self, size):
         pieces = collections.Counter()
         for index in range(self.number):
             pieces.update(parts.read_json(parts.record_path(self.folder, index)))
             drop_rare(pieces, _COUNTED_PIECES)
-        return train_vocabulary(pieces, size)
+        return train_vocabulary(pieces, size, self.alphabet)
 
 
 def drop_rare(pieces, most):

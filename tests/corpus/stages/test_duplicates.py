@@ -1,4 +1,5 @@
 import random
+import re
 
 import numpy as np
 import pytest
@@ -59,6 +60,37 @@ def test_similar_documents_are_dropped_and_others_stay(tmp_path):
     assert manifest["sources"][0]["removed"] == {"near_duplicate": 10}
     assert manifest["filters"]["near_duplicate"]["examples"] == [text[:300] for text in texts[40:45]]
     assert prepared(tmp_path, texts, "near", workers=2)["shards"] == manifest["shards"]
+
+
+def test_similar_documents_are_found_in_scripts_without_spaces(tmp_path):
+    draw = random.Random(0)
+    for name, first in {"Chinese": 0x4E00, "Thai": 0x0E01, "Korean": 0xAC00}.items():
+        letters = [chr(first + index) for index in range(40)]
+        texts = ["".join(draw.choices(letters, k=600)) for _ in range(30)]
+        if name == "Korean":  # words, between spaces
+            texts = [" ".join(text[start : start + 3] for start in range(0, 600, 3)) for text in texts]
+        similar = [f"{text[:300]}{chr(first + 40)}{text[301:]}" for text in texts[:15]]
+        half = [text[:300] + "".join(draw.choices(letters, k=300)) for text in texts[15:]]
+        source = tmp_path / f"{name}.txt"
+        source.write_text("\n\n".join(texts + similar + half))
+        manifest = prepare_corpus(str(source), tmp_path / name, dedup="near", **SMALL).manifest
+        assert manifest["sources"][0]["removed"] == {"near_duplicate": 15}
+
+
+def test_documents_without_words_are_compared_by_their_characters(tmp_path, make_documents):
+    draw = random.Random(0)
+    emoji = ["".join(draw.choices("😀😁😂🤣😃😄😅😆😉😊🚀🛸", k=400)) for _ in range(50)]
+    signs = ["?!", "!?!", "***", "---"]
+    similar = [f"{text[:30]}🌍{text[31:]}" for text in emoji[:5]]
+    manifest = prepared(tmp_path, [*make_documents(60), *emoji, *signs, *similar, "! ?"], "near")
+    assert manifest["sources"][0]["removed"] == {"near_duplicate": 5}
+
+
+def test_words_are_as_before_where_spaces_separate_them():
+    text = "Don't stop: naïve Straße, 3.5 हिन्दी 한국어 _x_"
+    assert parts.words_or_letters(text) == re.findall(r"\w+", text)
+    assert parts.words_or_letters("Wi-Fi 在这里") == ["Wi", "Fi", *"在这里"]
+    assert parts.words_or_letters(" ?! 😀") == ["?", "!", "😀"]
 
 
 def reference_without_repeats(texts, length):
