@@ -27,8 +27,8 @@ def main():
     command_line.check_exists("model")
     command_line.check_output_dir(given.output_dir)
     check_request(given.format, given.output_dir, given.weights)
-    # A SavedModel is TensorFlow's, whatever the model was trained on.
-    os.environ["KERAS_BACKEND"] = "tensorflow"
+    # A SavedModel is TensorFlow's and a folder for Transformers PyTorch's, whatever the model was trained on.
+    os.environ["KERAS_BACKEND"] = FORMATS[given.format].backend
     command_line.start_keras()
 
     path = export_model(given.model, given.format, given.output_dir, given.weights)

@@ -1,7 +1,7 @@
 """Latency of an exported classifier on raw strings, against Hugging Face's of the same size in PyTorch, in one run.
 
 Both get the same texts and answer with labels, tokenizing included, in turn, A B A B ...; medians are printed for each
-batch size and length. With onnxruntime and tf2onnx installed the ONNX export is timed too, tokenized by `tokenizers`.
+batch size and length. With onnxruntime and onnxscript installed the ONNX export is timed, tokenized by `tokenizers`.
 Ours is also timed on rows that are always padded to 128, which is what dynamic length saves. With --accuracy FILE (a
 table of SST-2: `.tsv`, or `.tsv.xz`, with columns sentence and label) and --model, a classifier finetuned on it, the
 accuracy with float32, float16 and int8 weights is measured as well.
@@ -78,13 +78,14 @@ def fixed_length(model):
     import tensorflow as tf
 
     from budgetbert.export import signatures
+    from budgetbert.models.logits import label_names
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def classify(text):
         row = signatures.pack(model.preprocessor.tokenizer, [text], FIXED_LENGTH)
         missing = FIXED_LENGTH - tf.shape(row["token_ids"])[1]
         row = {key: tf.pad(value, [[0, 0], [0, missing]]) for key, value in row.items()}
-        return tf.gather(signatures.label_names(model), tf.argmax(model(row, training=False), axis=-1))
+        return tf.gather(label_names(model), tf.argmax(model(row, training=False), axis=-1))
 
     return lambda texts: classify(tf.constant(texts)).numpy().astype(str).tolist()
 
@@ -159,9 +160,9 @@ def main(arguments):
     logging.set_verbosity(logging.WARNING)  # what TensorFlow tells while it saves
     import importlib.util
 
-    from budgetbert.export import signatures
     from budgetbert.export.export import export_model
     from budgetbert.models.loading import load_trained
+    from budgetbert.models.logits import label_names
     from budgetbert.presets import PRESETS
     from budgetbert.training.plan import device as devices
 
@@ -173,7 +174,7 @@ def main(arguments):
             path = os.path.join(folder, "model.keras")
             make_classifier(FLAGS.preset).save(path)
         model = load_trained(path)
-        labels = signatures.label_names(model)
+        labels = label_names(model)
         for weights in OURS:
             export_model(path, "serving", os.path.join(folder, weights), weights)
         export_model(path, "transformers", os.path.join(folder, "transformers"))
@@ -182,7 +183,7 @@ def main(arguments):
             **{name: served(os.path.join(folder, weights)) for weights, name in OURS.items()},
             "ours, padded to 128": fixed_length(model),
         }
-        if all(importlib.util.find_spec(name) for name in ("onnx", "tf2onnx", "onnxruntime")):
+        if all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime", "transformers")):
             export_model(path, "onnx", os.path.join(folder, "onnx"))
             systems["ours, ONNX Runtime"] = onnx_runtime(os.path.join(folder, "onnx"), labels)
         cases = list(itertools.product(map(int, FLAGS.batches), map(int, FLAGS.lengths)))

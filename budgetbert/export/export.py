@@ -10,7 +10,7 @@ from budgetbert.export.formats import FORMATS
 
 def check_request(export_format, directory, weights):
     """Raises an `InputError` for what can be refused before Keras is imported; arguments as `export_model`."""
-    _, packages, extra, possible = FORMATS[export_format]
+    packages, extra, possible = FORMATS[export_format][1:4]
     if weights not in possible:
         raise InputError(
             f"--weights {weights} is not possible with --format {export_format}: give {' or '.join(possible)}."
@@ -28,7 +28,7 @@ def export_model(model_path, export_format, directory, weights="float32"):
 
     Args:
         model_path: string. A `.keras` file of a masked-LM or text classifier, trained on any backend.
-        export_format: `"serving"`, `"transformers"`, `"onnx"` or `"litert"`. All but `"transformers"` ask for the
+        export_format: `"serving"`, `"transformers"`, `"onnx"` or `"litert"`. `"serving"` and `"litert"` ask for the
             TensorFlow backend.
         directory: string. New, empty, or an earlier export of the same format, to which `"serving"` adds a version and
             which the others replace.

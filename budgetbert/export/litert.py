@@ -4,8 +4,9 @@ import os
 
 import tensorflow as tf
 
-from budgetbert.export.signatures import label_names
-from budgetbert.export.token_function import token_function, write_tokenizer
+from budgetbert.export.token_function import token_function
+from budgetbert.export.tokenizer_file import write_tokenizer
+from budgetbert.models.logits import label_names, problem_type
 
 
 def write_litert(model, directory, weights):
@@ -36,4 +37,5 @@ def write_litert(model, directory, weights):
         file.write(converter.convert())
     write_tokenizer(model, directory)
     inputs = [spec.name for spec in function.input_signature]
-    return {"sequence_length": length, "weights": weights, "inputs": inputs, "labels": label_names(model)}
+    facts = {"labels": label_names(model), "problem_type": problem_type(model), "pair": getattr(model, "pair", False)}
+    return {"sequence_length": length, "weights": weights, "inputs": inputs, **facts}

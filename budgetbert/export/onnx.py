@@ -1,29 +1,90 @@
-"""A model as ONNX, for ONNX Runtime. Needs TensorFlow, `onnx` and `tf2onnx`."""
+"""A model as ONNX, for ONNX Runtime. Needs PyTorch and `onnxscript`, for 8-bit weights `onnxruntime` too."""
 
+import contextlib
+import logging
 import os
+import warnings
 
-import tf2onnx
+import torch
 
-from budgetbert.export.signatures import label_names
-from budgetbert.export.token_function import token_function, write_tokenizer
+from budgetbert.export.tokenizer_file import write_tokenizer
+from budgetbert.models.hugging_face import to_torch
+from budgetbert.models.logits import label_names, problem_type
 
 # All operations of the model exist from opset 13 on; of those, ONNX Runtime has optimised 18 the longest.
 OPSET = 18
+INPUTS = ("token_ids", "padding_mask", "segment_ids")
+
+
+class _OnTokens(torch.nn.Module):
+    """A model of ours in PyTorch under the names of its inputs here: the logits and, of a masked-LM, hidden states."""
+
+    def __init__(self, hf_model, classifies):
+        super().__init__()
+        self.hf_model, self.classifies = hf_model, classifies
+
+    def forward(self, token_ids, padding_mask, segment_ids):
+        outputs = self.hf_model(token_ids, padding_mask, segment_ids, output_hidden_states=True, return_dict=True)
+        return outputs.logits if self.classifies else (outputs.hidden_states[-1], outputs.logits)
 
 
 def write_onnx(model, directory, weights):
-    """Writes `model.onnx` and `tokenizer.json`; arguments and inputs as `token_function`, batch and length dynamic.
+    """Writes `model.onnx` and `tokenizer.json`.
+
+    The graph takes int32 tensors `[batch, length]` of any size up to the model's positions, `token_ids`, `padding_mask`
+    and `segment_ids`. It returns `logits`: `[batch, num_classes]`, before a classifier's `activation`; or `[batch,
+    length, vocabulary_size]` and, of a masked-LM, also `hidden_states` `[batch, length, width]`.
+
+    Args:
+        model: `BertBudgetTextClassifier` or `BertBudgetMaskedLM`, on any backend.
+        directory: string. An existing folder.
+        weights: `"float32"`, or `"int8"`: kernels and tables in 8 bits, products of integers, activations quantized at
+            run time.
 
     Returns:
         Dict of facts for `export.json`.
     """
-    function = token_function(model)
-    tf2onnx.convert.from_function(
-        function,
-        input_signature=function.input_signature,
-        opset=OPSET,
-        output_path=os.path.join(directory, "model.onnx"),
-    )
+    path, problem = os.path.join(directory, "model.onnx"), problem_type(model)
+    classifies = problem is not None
+    rows = torch.export.Dim("batch"), torch.export.Dim("length", max=model.backbone.max_sequence_length)
+    with _quiet():
+        program = torch.onnx.export(
+            _OnTokens(to_torch(model), classifies).eval(),
+            tuple(torch.ones(2, 7, dtype=torch.int32) for _ in INPUTS),
+            input_names=INPUTS,
+            output_names=["logits"] if classifies else ["hidden_states", "logits"],
+            dynamic_shapes=tuple(dict(enumerate(rows)) for _ in INPUTS),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+        program.save(path)
+        if weights == "int8":
+            _quantize(path)
     write_tokenizer(model, directory)
-    inputs = [spec.name for spec in function.input_signature]
-    return {"opset": OPSET, "weights": weights, "inputs": inputs, "labels": label_names(model)}
+    facts = {"labels": label_names(model), "problem_type": problem, "pair": getattr(model, "pair", False)}
+    return {"opset": OPSET, "weights": weights, "inputs": list(INPUTS), **facts}
+
+
+def _quantize(path):
+    """Puts the weights of a graph in 8 bits, in its place."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(path, f"{path}.int8", weight_type=QuantType.QInt8)
+    os.replace(f"{path}.int8", path)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Context without what PyTorch and ONNX Runtime say of packages and versions of their own."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "root", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

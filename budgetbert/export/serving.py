@@ -10,6 +10,7 @@ from budgetbert.export import folder, signatures
 from budgetbert.export.formats import FORMATS
 from budgetbert.export.warmup import write_warmup_requests
 from budgetbert.models.loading import check_vocabulary
+from budgetbert.models.logits import label_names, problem_type
 
 
 def export_serving(model, directory, weights="float32", model_name="model"):
@@ -52,7 +53,8 @@ def export_serving(model, directory, weights="float32", model_name="model"):
         "serving",
         version=version,
         weights=weights,
-        labels=signatures.label_names(model),
+        labels=label_names(model),
+        problem_type=problem_type(model),
         signatures={name: [spec.name for spec in f.input_signature] for name, f in endpoints.items()},
     )
     return os.path.join(directory, str(version))

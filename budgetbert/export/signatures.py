@@ -6,7 +6,7 @@ import tensorflow_text as tf_text
 
 from budgetbert.errors import InputError
 from budgetbert.models import BertBudgetTextClassifier
-from budgetbert.models.logits import problem_type
+from budgetbert.models.logits import label_names, problem_type
 
 # `fill_mask` returns so many tokens per mask.
 BEST = 5
@@ -14,13 +14,6 @@ BEST = 5
 MAX_MASKS = 32
 
 _TEXTS = ["The weather is lovely today.", "", "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich."]
-
-
-def label_names(model):
-    """Returns the names of a classifier's classes, "0", "1" ... without any; `None` for regression and masked-LM."""
-    if problem_type(model) in (None, "regression"):
-        return None
-    return model.label_names or [str(index) for index in range(model.num_classes)]
 
 
 def examples(model):

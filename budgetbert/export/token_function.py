@@ -1,11 +1,8 @@
-"""A model as a TensorFlow function of token ids, for formats that have no strings. Needs TensorFlow."""
-
-import os
+"""A model as a TensorFlow function of token ids, for LiteRT, which has no strings. Needs TensorFlow."""
 
 import tensorflow as tf
 
 from budgetbert.models import BertBudgetTextClassifier
-from budgetbert.tokenization.vocabulary import standalone_tokenizer
 
 
 def token_function(model, batch=None, length=None):
@@ -38,11 +35,3 @@ def token_function(model, batch=None, length=None):
     classifier = model.without_activation() if classifies else None
     function = classify if classifies else encode
     return tf.function(function, input_signature=specs, autograph=False)
-
-
-def write_tokenizer(model, directory):
-    """Writes `tokenizer.json` for the package `tokenizers`, which makes the token ids; it cuts at the positions."""
-    tokenizer = model.preprocessor.tokenizer
-    standalone = standalone_tokenizer(tokenizer.get_vocabulary(), tokenizer.normalizer)
-    standalone.enable_truncation(model.backbone.max_sequence_length)
-    standalone.save(os.path.join(directory, "tokenizer.json"))

@@ -233,7 +233,7 @@ def _classifier_config(model):
         return {}
     if model.activation not in (keras.activations.linear, keras.activations.softmax, keras.activations.sigmoid):
         raise InputError(
-            f"Transformers cannot apply the classifier's activation "
+            f"Transformers and ONNX cannot apply the classifier's activation "
             f"{getattr(model.activation, '__name__', model.activation)!r}: make it with activation=None, 'softmax' or "
             "'sigmoid'."
         )

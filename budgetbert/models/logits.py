@@ -32,3 +32,10 @@ def problem_type(model):
     if model.activation is keras.activations.sigmoid or is_binary(getattr(model, "loss", None)):
         return "multi_label_classification"
     return "regression" if model.num_classes == 1 else "single_label_classification"
+
+
+def label_names(model):
+    """Returns the names of a classifier's classes, "0", "1" ... without any; `None` for regression and masked-LM."""
+    if problem_type(model) in (None, "regression"):
+        return None
+    return model.label_names or [str(index) for index in range(model.num_classes)]

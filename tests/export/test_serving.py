@@ -18,6 +18,7 @@ from budgetbert.errors import InputError
 from budgetbert.export import signatures
 from budgetbert.export.serving import export_serving
 from budgetbert.models.loading import load_trained
+from budgetbert.models.logits import label_names
 from tests.texts import HARD, LANGUAGES
 
 from .models import LABELS, TEXTS, UNSEEN, classifier, masked
@@ -277,7 +278,7 @@ def test_a_binary_loss_makes_probabilities_of_their_own(tmp_path):
 
 
 def test_classes_without_names_are_numbered(tmp_path):
-    assert signatures.label_names(classifier(num_classes=3, label_names=None)) == ["0", "1", "2"]
+    assert label_names(classifier(num_classes=3, label_names=None)) == ["0", "1", "2"]
 
 
 def test_a_model_without_vocabulary_is_refused_and_nothing_is_written(tmp_path):

@@ -118,7 +118,7 @@ def test_bad_input_is_one_sentence_and_code_2(tmp_path):
         (["--model", model, "--format", "serving", "--output_dir", other], "holds something that is no export"),
         (["--model", model, "--format", "serving", "--output_dir", earlier], "holds an export to onnx"),
         (["--model", model, "--format", "serving", "--output_dir", model], "is a file: give a directory"),
-        (["--model", model, "--format", "onnx", "--output_dir", "x", "--weights", "int8"], "is not possible with"),
+        (["--model", model, "--format", "transformers", "--output_dir", "x", "--weights", "int8"], "is not possible"),
         (["--model", tmp_path / "bare.keras", "--format", "serving", "--output_dir", tmp_path / "x"], "no vocabulary"),
     ):
         done = run(*flags)
@@ -131,13 +131,13 @@ def test_bad_input_is_one_sentence_and_code_2(tmp_path):
 @pytest.mark.without_backend
 def test_a_missing_package_is_named(tmp_path):
     code = (
-        "import sys; sys.modules['tf2onnx'] = None; from budgetbert.export.export import check_request; "
+        "import sys; sys.modules['onnxscript'] = None; from budgetbert.export.export import check_request; "
         f"check_request('onnx', {str(tmp_path / 'x')!r}, 'float32')"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert "--format onnx needs" in done.stderr
-    assert "tf2onnx, which is not installed: pip install 'budgetbert[onnx]'" in done.stderr
+    assert "onnxscript, which is not installed: pip install 'budgetbert[onnx]'" in done.stderr
 
 
 @pytest.mark.without_backend
