@@ -117,7 +117,7 @@ def test_bad_input_is_one_sentence_and_code_2(tmp_path):
         (["--model", model, "--format", "pickle", "--output_dir", "x"], "flag --format=pickle"),
         (["--model", model, "--format", "serving", "--output_dir", other], "holds something that is no export"),
         (["--model", model, "--format", "serving", "--output_dir", earlier], "holds an export to onnx"),
-        (["--model", model, "--format", "serving", "--output_dir", model], "is a file: give a directory"),
+        (["--model", model, "--format", "serving", "--output_dir", model], "is a file"),
         (["--model", model, "--format", "transformers", "--output_dir", "x", "--weights", "int8"], "is not possible"),
         (["--model", tmp_path / "bare.keras", "--format", "serving", "--output_dir", tmp_path / "x"], "no vocabulary"),
     ):
