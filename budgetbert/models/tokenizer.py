@@ -1,6 +1,7 @@
 """WordPiece behind the one normaliser of `budgetbert.tokenization.normalizer`."""
 
 import re
+import sys
 
 import keras
 import keras_hub
@@ -107,6 +108,11 @@ class BertBudgetTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
 
     def _tokenize_word_python(self, word):
         return [token.value for token in self._word_piece.tokenize(word)]
+
+    def _use_tf_workflow(self):
+        # KerasHub's own choice may change with a release: text is read in Python everywhere but in a graph.
+        tensorflow = sys.modules.get("tensorflow")
+        return tensorflow is not None and not tensorflow.executing_eagerly()
 
     def tokenize(self, inputs):
         normalize = self._normalize_in_graph if self._use_tf_workflow() else self._normalize

@@ -86,6 +86,23 @@ def test_a_tensorflow_graph_gives_the_same_ids(lowercase, strip_accents, normali
     assert in_graph[4].count(4) == 2
 
 
+@pytest.mark.parametrize("preferred", [True, False])
+def test_text_is_read_in_python_everywhere_but_in_a_graph(preferred, monkeypatch):
+    tokens = tokenizer(_allow_python_workflow=preferred)  # what KerasHub's own choice follows
+    reference = standalone_tokenizer(VOCABULARY, tokens.normalizer)
+    expected = [reference.encode(line, add_special_tokens=False).ids for line in LINES]
+    taken = []
+    for path in ("_tokenize_python", "_tokenize_tf"):  # the two that KerasHub has
+        inner = getattr(tokens, path)
+        monkeypatch.setattr(tokens, path, lambda x, path=path, inner=inner: (taken.append(path), inner(x))[1])
+    assert as_lists(tokens(LINES)) == expected
+    assert set(taken) == {"_tokenize_python"}
+    taken.clear()
+    tf = pytest.importorskip("tensorflow")
+    assert tf.function(lambda x: tokens(x))(tf.constant(LINES)).to_list() == expected
+    assert set(taken) == {"_tokenize_tf"}
+
+
 def test_a_single_string_and_a_dense_batch():
     assert [int(i) for i in tokenizer()("the cat")] == as_lists(tokenizer()(["the cat"]))[0]
     dense = tokenizer(sequence_length=5)(["the cat", "the cat sat on the mat"])
