@@ -11,11 +11,18 @@ from budgetbert.models import BertBudget, BertBudgetTextClassifier, BertBudgetTe
 
 
 class Pretrained:
-    """An encoder as it was pretrained, in the host's memory, and its tokenizer.
+    """An encoder as it was pretrained, in the host's memory, with its tokenizer and the pooler that was trained on it.
+
+    The original of 24hBERT starts RTE, MRPC and STS-B from all of a checkpoint but its last layer; so do those who load
+    a BERT that was trained with next-sentence prediction.
 
     Args:
         model: `BertBudgetMaskedLM` or `BertBudgetTextClassifier` with a preprocessor.
         random: bool. Whether the weights are drawn anew for each seed: the baseline. Defaults to `False`.
+
+    Attributes:
+        pooler: list of the float32 arrays kernel and bias of a classifier's or a next-sentence head's pooler, or `None`
+            where there is none, as behind masked language modeling alone.
     """
 
     def __init__(self, model, random=False):
@@ -24,7 +31,9 @@ class Pretrained:
         self.config = {key: value for key, value in encoder.get_config().items() if key not in ("name", "dtype")}
         self.random = random
         self.parameters = encoder.count_params()
-        self.weights = [np.array(ops.convert_to_numpy(v.value)) for v in encoder.trainable_variables]
+        self.weights = _arrays(encoder.trainable_variables)
+        pooler = getattr(model, "pooler", None) or getattr(getattr(model, "next_sentence_head", None), "pooler", None)
+        self.pooler = None if random or pooler is None else _arrays((pooler.kernel, pooler.bias))
 
     def weights_of(self, seed):
         """Returns the encoder's weights (list of float32 arrays) to start from with a seed."""
@@ -32,13 +41,13 @@ class Pretrained:
             return self.weights
         keras.utils.set_random_seed(seed)
         fresh = BertBudget(**self.config)
-        return [np.array(ops.convert_to_numpy(v.value)) for v in fresh.trainable_variables]
+        return _arrays(fresh.trainable_variables)
 
     @property
     def fingerprint(self):
         """str, of configuration, vocabulary and weights."""
         sum_of = zlib.crc32(repr((sorted(self.config.items()), self.tokenizer.get_vocabulary())).encode())
-        for value in () if self.random else self.weights:
+        for value in () if self.random else (*self.weights, *(self.pooler or ())):
             sum_of = zlib.crc32(np.ascontiguousarray(value), sum_of)
         return f"{sum_of:08x}{' random' if self.random else ''}"
 
@@ -65,7 +74,11 @@ class Pretrained:
         )
 
 
-def restart(model, weights, seed):
+def _arrays(variables):
+    return [np.array(ops.convert_to_numpy(variable.value)) for variable in variables]
+
+
+def restart(model, weights, seed, pooler=None):
     """Sets a classifier to the start of a finetuning: the encoder's weights, a head drawn from N(0, 0.02), dropout's
     seeds.
 
@@ -73,6 +86,8 @@ def restart(model, weights, seed):
         model: `BertBudgetTextClassifier`.
         weights: list of float32 arrays, of the encoder.
         seed: int.
+        pooler: list of two float32 arrays, kernel and bias of a pooler to start from. One of another width is left
+            aside. Defaults to `None`: it is drawn anew.
     """
     for variable, value in zip(model.backbone.trainable_variables, weights, strict=True):
         variable.assign(value)
@@ -80,6 +95,9 @@ def restart(model, weights, seed):
     for layer in (model.pooler, model.logits):
         layer.kernel.assign(generator.normal(0.0, 0.02, layer.kernel.shape).astype("float32"))
         layer.bias.assign(np.zeros(layer.bias.shape, "float32"))
+    if pooler and pooler[0].shape == tuple(model.pooler.kernel.shape):
+        model.pooler.kernel.assign(pooler[0])
+        model.pooler.bias.assign(pooler[1])
     states = [v for v in model.non_trainable_variables if v.path.endswith("seed_generator_state")]
     for number, state in enumerate(states):
         state.assign(np.array([1000 * seed + number, 0]).astype(keras.backend.standardize_dtype(state.dtype)))

@@ -46,7 +46,7 @@ class Finetuning:
         task: `Task`.
         protocol: `Protocol`.
         examples: dict with `"train"`, an `Examples`, and `"dev"`, a list of them.
-        weights_of: function of a seed that returns the encoder's weights to start from.
+        start: `Pretrained`, whose weights it starts from.
         device: `Device`.
         directory: str, of the task.
         identity: dict. What else decides the result, for each run's `recipe.json`.
@@ -54,10 +54,10 @@ class Finetuning:
         say: function of a str, for people.
     """
 
-    def __init__(self, pretrained, task, protocol, examples, weights_of, device, directory, identity, signals, say):
+    def __init__(self, pretrained, task, protocol, examples, start, device, directory, identity, signals, say):
         self.task, self.protocol, self.device = task, protocol, device
         self.directory, self.identity, self.signals, self.say = directory, identity, signals, say
-        self.weights_of = weights_of
+        self.start = start
         self.examples, self.tokenizer = examples, pretrained.tokenizer
         self.main_metric = protocol.metric_of(task)
         self.pretrained = pretrained
@@ -127,7 +127,7 @@ class Finetuning:
     def _train(self, run, configuration, seed):
         """Trains and judges one seed, saves its model and predictions, and returns the last line of its log."""
         self._build()
-        restart(self.step.model, self.weights_of(seed), seed)
+        restart(self.step.model, self.start.weights_of(seed), seed, self.start.pooler)
         self.step.reset_optimizer()
         checkpoints = Checkpoints(
             run.path("checkpoints"), self.step.model, self.step.optimizer, keep=1, first_wrong=LossGuard.first_wrong

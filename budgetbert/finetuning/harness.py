@@ -76,7 +76,7 @@ def _finetune(options, load_model, signals):
         result = _begin_result(protocol, pretrained, device, missing, options, run)
         for task in (task for task in tasks if task.train):
             of_run = {**identity, "max_train_examples": options.max_train_examples}
-            weights_of, notes = _start_of(task, protocol, pretrained, model_of("mnli"))
+            start, notes = _start_of(task, protocol, pretrained, model_of("mnli"))
             notes += _chosen(protocol, protocols[task.name])
             os.makedirs(run.path(task.name), exist_ok=True)
             run.write_json(os.path.join(task.name, "settings.json"), of_task)
@@ -85,7 +85,7 @@ def _finetune(options, load_model, signals):
                 task,
                 protocol=protocols[task.name],
                 examples=examples[task.name],
-                weights_of=weights_of,
+                start=start,
                 device=device,
                 directory=run.path(task.name),
                 identity=of_run,
@@ -173,12 +173,12 @@ def _pretraining_of(model_path):
 
 
 def _start_of(task, protocol, pretrained, mnli):
-    """Returns the function of a seed that gives the encoder's first weights, and a list with a note on it."""
+    """Returns the `Pretrained` that a task starts from, and a list with a note on it."""
     if task.name not in protocol.mnli_transfer:
-        return pretrained.weights_of, []
+        return pretrained, []
     if not os.path.exists(mnli):
-        return pretrained.weights_of, ["MNLI is missing, so it starts from the pretrained encoder"]
-    return Pretrained(load_trained(mnli)).weights_of, ["starts from the encoder finetuned on MNLI"]
+        return pretrained, ["MNLI is missing, so it starts from the pretrained encoder"]
+    return Pretrained(load_trained(mnli)), ["starts from the encoder and the pooler finetuned on MNLI"]
 
 
 def _device(run, precision):

@@ -24,6 +24,7 @@ from budgetbert.training.run.directory import Run
 from budgetbert.training.step.base import make_step
 from budgetbert.training.step.objectives import Classification
 from tests.finetuning import folder
+from tests.models.examples import masked_lm
 
 # fast enough for a test, and so that two epochs are enough
 TOY = dataclasses.replace(
@@ -156,12 +157,13 @@ def test_regression_and_three_classes(glue, tmp_path):
 @pytest.mark.without_backend
 def test_some_tasks_start_from_the_encoder_of_mnli(glue, tmp_path):
     protocol = dataclasses.replace(TOY, mnli_transfer=("rte",), epochs=1)
-    starts = []
+    starts, poolers = [], []
     original = finetuning.restart
 
-    def restart_(model, weights, seed):
+    def restart_(model, weights, seed, pooler):
         starts.append(weights[0].copy())
-        original(model, weights, seed)
+        poolers.append(pooler)
+        original(model, weights, seed, pooler)
 
     with mock.patch.object(finetuning, "restart", restart_):
         result = run(glue, tmp_path, protocol=protocol, tasks="rte,mnli,cola", seeds=1)
@@ -170,7 +172,9 @@ def test_some_tasks_start_from_the_encoder_of_mnli(glue, tmp_path):
     # in the order mnli, rte, cola
     np.testing.assert_array_equal(starts[1], finetuned)
     np.testing.assert_array_equal(starts[0], starts[2])
-    assert "starts from the encoder finetuned on MNLI" in result["tasks"]["rte"]["notes"]
+    np.testing.assert_array_equal(poolers[1][0], keras.ops.convert_to_numpy(mnli.pooler.kernel))
+    assert poolers[0] is poolers[2] is None
+    assert "starts from the encoder and the pooler finetuned on MNLI" in result["tasks"]["rte"]["notes"]
 
 
 @pytest.mark.slow
@@ -222,6 +226,29 @@ def test_the_baseline_draws_other_weights_for_each_seed():
 
 
 @pytest.mark.without_backend
+def test_a_trained_pooler_is_carried_over():
+    """As `from_pretrained` does in the original: from a classifier, and from a next-sentence head."""
+    task = TASKS["rte"]
+    keras.utils.set_random_seed(0)
+    plain = masked_lm("tiny_bert", max_sequence_length=64)
+    assert Pretrained(plain).pooler is None
+    paired = type(plain)(plain.backbone, preprocessor=plain.preprocessor, next_sentence=True)
+    classifier = Pretrained(plain).make_classifier(task, 0.0, 64, "float32")
+    for model, pooler in ((paired, paired.next_sentence_head.pooler), (classifier, classifier.pooler)):
+        pooler.bias.assign(np.linspace(-1, 1, pooler.bias.shape[0]))
+        start = Pretrained(model)
+        target = start.make_classifier(task, 0.0, 64, "float32")
+        restart(target, start.weights_of(0), 0, start.pooler)
+        np.testing.assert_array_equal(target.pooler.kernel, pooler.kernel)
+        np.testing.assert_array_equal(target.pooler.bias, pooler.bias)
+        assert Pretrained(model, random=True).pooler is None
+        assert start.fingerprint != Pretrained(plain).fingerprint
+    # One of another width is left aside.
+    restart(target, start.weights_of(0), 0, [np.ones((128, 7), "float32"), np.ones(7, "float32")])
+    np.testing.assert_array_equal(target.pooler.bias, 0)
+
+
+@pytest.mark.without_backend
 def test_bad_input_is_told_before_anything_is_trained(glue, tmp_path):
     with pytest.raises(InputError, match="is no folder"):
         run(str(tmp_path / "none"), tmp_path / "out")
@@ -236,7 +263,6 @@ def test_losses_are_those_of_hugging_face(glue):
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")
     from budgetbert.models.hugging_face import to_transformers
-    from tests.models.examples import masked_lm
 
     protocol = dataclasses.replace(protocols.PROTOCOLS["cramming"], dropout=0.0)
     rate, steps, task = 1e-3, 20, TASKS["rte"]
