@@ -145,3 +145,14 @@ def test_names_are_as_short_as_they_can_be():
     ]  # fmt: skip
     assert short_names(["demo"]) == ["demo"]
     assert short_names(["text.txt", "text.txt"]) == ["text.txt", "text.txt"]
+
+
+def test_halves_of_surrogate_pairs_cost_no_document(tmp_path, make_documents):
+    lines = [
+        f'{{"text": "{text}{half}"}}' for text, half in zip(make_documents(100), ["\\ud83d", ""] * 50, strict=True)
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    for level in ("auto", "none"):
+        manifest = prepare_corpus(str(tmp_path / "a.jsonl"), tmp_path / level, clean=level, **SMALL).manifest
+        (source,) = manifest["sources"]
+        assert (source["documents"], source["removed"], source["cleaned"]) == (100, {}, {"surrogates": 50})

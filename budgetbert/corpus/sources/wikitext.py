@@ -10,6 +10,7 @@ import mwparserfromhell
 from mwparserfromhell import nodes
 
 from budgetbert.corpus.sources import cleaning
+from budgetbert.corpus.sources.open_ends import without_open_ends
 
 # Elements whose content is no prose: notes, formulas, pictures, scores, programs.
 _DROPPED_TAGS = frozenset(
@@ -21,8 +22,8 @@ _DROPPED_TAGS = frozenset(
 )
 _BREAKING_TAGS = frozenset(("blockquote", "center", "div", "dl", "hr", "ol", "p", "poem", "ul"))
 _ITEM_TAGS = frozenset(("dd", "dt", "li"))
-# This marks a list item until its line is complete. It is of private use, so no text has it.
-_ITEM = "\ue000"
+# This marks a list item until its line is complete. XML cannot hold it, and so no dump does.
+_ITEM = "\x01"
 # What a template shows where it stands in a sentence: its first or second argument, or always the same.
 _FIRST_ARGUMENT = frozenset(
     (
@@ -76,9 +77,21 @@ _TIDYING = (
     (re.compile(r" ([,.;:!?)）](?=[\s\")]|$))"), r"\1"),
     (re.compile(r"([,;])(?: ?[,;])+"), r"\1"),
 )
-# A list item is kept if it is a sentence: if it has so many words and a full stop.
+# A list item is kept if it is a sentence: if it has so many words and a full stop, which Thai and Lao do not have. Of
+# scripts without spaces two Chinese characters or kana count as a word, and four letters of the others.
 _WORDS_OF_AN_ITEM = 8
-_SENTENCE_END = re.compile(r"[.!?。！？।][\"')\]”’»]*\s*$")
+_SENTENCE_END = re.compile(r"(?:[.!?。．！？।॥؟۔።։။។།]|[\u0e00-\u0eff])[\"')\]”’»」』）]*\s*$")
+_WORDS_WITHOUT_SPACES = re.compile(
+    r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]{2}|"
+    r"[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff]{4}"
+)
+# Of Wikipedias in two scripts: `-{zh-hans:计算机;zh-hant:電腦}-` is one word in two variants, `-{H|...}-` a rule for
+# the page that shows nothing.
+_VARIANTS = re.compile(r"-\{(?!\{)([^{}]*)\}-(?!\})")
+_FLAG = r"\s*(?:[-+A-Z]|[a-z]{2,3}(?:-[a-z]+)?)\s*"
+_VARIANT_FLAGS = re.compile(rf"({_FLAG}(?:;{_FLAG})*)\|")
+_VARIANT = re.compile(r"(?:^|;)\s*(?:[^;:]*=>\s*)?[a-z]{2,3}(?:-[a-z]+)?\s*:([^;]*)")
+_HIDDEN_VARIANTS = frozenset("HTD-")
 
 
 def plain_text(wikitext):
@@ -94,11 +107,23 @@ def plain_text(wikitext):
     Returns:
         str, one paragraph per line; empty if there is no prose.
     """
+    wikitext = without_open_ends(_VARIANTS.sub(_shown_variant, wikitext.replace(_ITEM, "")))
     wikitext = _LINK_LINE.sub("", cleaning.drop_elements(wikitext, _NOTES, _NOTE_ENDS))
     out = []
     _render(mwparserfromhell.parse(wikitext, skip_style_tags=True), out, at_top=True)
     text = _STYLE_MARKS.sub("", _MAGIC_WORD.sub("", "".join(out)))
     return "\n".join(filter(None, map(_tidy, _paragraphs(text))))
+
+
+def _shown_variant(match):
+    """Returns the first variant (str) of those between -{ and }-, or the text, if it has none."""
+    text = match[1]
+    if flags := _VARIANT_FLAGS.match(text):
+        text = text[flags.end() :]
+        if _HIDDEN_VARIANTS & set(map(str.strip, flags[1].split(";"))):
+            return ""
+    variant = _VARIANT.match(text)
+    return variant[1].strip() if variant else text
 
 
 def _paragraphs(text):
@@ -112,7 +137,8 @@ def _paragraphs(text):
             lines = []
         line = line.replace(_ITEM, "").lstrip(" \t*#:;")
         if is_item:
-            if line.count(" ") >= _WORDS_OF_AN_ITEM - 1 and _SENTENCE_END.search(line):
+            words = 1 + line.count(" ") + len(_WORDS_WITHOUT_SPACES.findall(line))
+            if words >= _WORDS_OF_AN_ITEM and _SENTENCE_END.search(line):
                 yield line
         elif line and not _LEFT_OVER.search(line):
             lines.append(line)
@@ -150,8 +176,8 @@ def _render(code, out, at_top=False):
 
 def _character(entity):
     character = entity.normalize()
-    # Half a surrogate pair is no character.
-    if "\ud800" <= character <= "\udfff":
+    # Half a surrogate pair is no character, and the mark of an item is none of a text.
+    if "\ud800" <= character <= "\udfff" or character == _ITEM:
         return ""
     return " " if character in "\u00a0\u2002\u2003\u2009\u200a" else character
 

@@ -4,6 +4,7 @@ import io
 import os
 import pathlib
 import re
+import time
 import tracemalloc
 
 import pytest
@@ -107,6 +108,50 @@ def test_what_is_no_dump_is_refused_by_place(file, told):
 )
 def test_markup_becomes_text(wikitext, text):
     assert plain_text(wikitext) == text
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "text"),
+    [
+        ("有-{zh-hans:计算机;zh-hant:電腦}-。", "有计算机。"),
+        ("有-{A|zh-cn:计算机; zh-tw:電腦;}-和-{字}-。", "有计算机和字。"),
+        ("-{H|zh-cn:计算机;zh-tw:電腦;}-有-{zh-hans;zh-hant|字}-。", "有字。"),
+        ("有-{R|[[字|詞]]}-和x-{{convert|5|km}}-。", "有詞和x-5 km-。"),
+    ],
+)
+def test_of_a_word_in_two_scripts_one_is_read(wikitext, text):
+    assert plain_text(wikitext) == text
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        "The river rises in the hills near the old town.",
+        "一九八四年，他在北京大学学习汉语和历史。",
+        "東京タワーは日本の首都にある高い塔である。",
+        "แม่น้ำสายนี้ไหลผ่านเมืองเก่าและหมู่บ้านหลายแห่ง",
+        "ទន្លេនេះហូរកាត់ទីក្រុងចាស់និងភូមិជាច្រើន។",
+    ],
+)
+def test_an_item_of_a_list_that_is_a_sentence_is_kept_in_any_script(item):
+    assert plain_text(f"* {item}\n* [[北京]]\n* กรุงเทพ\n* A short one.\n") == item
+
+
+def test_a_private_use_character_is_text_like_any_other():
+    text = "The sign \ue000 is private, and"
+    assert plain_text(text) == text
+    assert plain_text("one &#1; two\x01 three") == "one two three"
+
+
+_OPEN = ("{{a|", "{{{a|", "[[a|", "[http://a ", "<b>", "<ref>", "<div ", "<b a='", "<nowiki>", "<table>", "<div><b>")
+
+
+@pytest.mark.parametrize("start", _OPEN)
+def test_markup_without_an_end_takes_a_time_in_proportion_to_its_length(start):
+    started = time.process_time()
+    plain_text(start * 50_000)  # 8,000 of some took 20 s
+    assert time.process_time() - started < 10
+    assert plain_text(start * 100 + "\n\nA '''last''' [[word|words]].").endswith("A last words.")
 
 
 def test_real_dumps_become_prose():
