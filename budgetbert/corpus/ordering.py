@@ -13,6 +13,8 @@ from budgetbert.corpus.checks import ORDERS as ORDERS
 from budgetbert.corpus.stages.parts import read_json, write_array, write_json
 from budgetbert.errors import InputError
 
+# Full stops: ASCII's, and those of Chinese and Japanese, Hindi, Urdu, Armenian, Amharic, Burmese, Khmer and Tibetan.
+_FULL_STOPS = frozenset(".。।۔։።။។།")
 _FIXED_POINT = 2**20  # Log-probabilities are added as integers: the same sum whatever the order.
 _ROWS_AT_ONCE = 2**21  # These are sorted at a time, 70 bytes each.
 _SAMPLED = 2**10  # The bounds of the ranges come from every 1,024th key.
@@ -20,8 +22,11 @@ _SAMPLED = 2**10  # The bounds of the ranges come from every 1,024th key.
 
 def check(order, vocabulary):
     """Raises an `InputError` if rows of a vocabulary (list of str) cannot be sorted in an order."""
-    if order == "short_sentences_first" and "." not in vocabulary:
-        raise InputError('the vocabulary has no ".", by whose number rows are sorted: choose another --order.')
+    if order == "short_sentences_first" and _FULL_STOPS.isdisjoint(vocabulary):
+        raise InputError(
+            f"the vocabulary has none of the full stops {' '.join(sorted(_FULL_STOPS))}, by whose number rows are "
+            "sorted: choose another --order."
+        )
 
 
 def sort_rows(corpus, shards, order, vocabulary, frequencies, staging):
@@ -59,7 +64,7 @@ def row_keys(order, vocabulary, frequencies):
 
     `frequent_first`: by the mean log-probability of a row's tokens under the unigram distribution of all rows, most
     likely first, with p(token) = (count + 1) / (tokens + vocabulary size). `short_sentences_first`: by the number of
-    "." tokens in a row, most first. [PAD] does not count.
+    full stops in a row, of any script, most first. [PAD] does not count.
 
     Args:
         order: str, one of `ORDERS`.
@@ -71,8 +76,8 @@ def row_keys(order, vocabulary, frequencies):
     (`sentence-length-curriculum`).
     """
     if order == "short_sentences_first":
-        stop_id = vocabulary.index(".")
-        return lambda rows: -np.count_nonzero(rows == stop_id, axis=1).astype(np.float64)
+        is_stop = np.array([entry in _FULL_STOPS for entry in vocabulary])
+        return lambda rows: -np.count_nonzero(is_stop[rows], axis=1).astype(np.float64)
     counts = np.array(frequencies)
     counts[0] = 0
     log_probabilities = np.log((counts + 1) / (counts.sum() + len(vocabulary)))

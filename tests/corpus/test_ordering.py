@@ -68,6 +68,13 @@ def test_the_order_is_that_of_a_stable_sort_whatever_fits_into_memory(tmp_path, 
 
 
 def test_without_a_stop_rows_cannot_be_sorted_by_stops():
-    with pytest.raises(InputError, match=r'no "\."'):
+    with pytest.raises(InputError, match=r"none of the full stops \. "):
         ordering.check("short_sentences_first", [*VOCABULARY[:5], "word"])
     ordering.check("frequent_first", [*VOCABULARY[:5], "word"])
+
+
+def test_full_stops_of_any_script_are_counted():
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "。", "।", "a", "."]
+    keys = ordering.row_keys("short_sentences_first", vocabulary, np.ones(9, np.int64))
+    assert keys(np.array([[5, 6, 7, 8], [7, 7, 5, 0], [7, 7, 7, 7]])).tolist() == [-3, -1, 0]
+    ordering.check("short_sentences_first", vocabulary[:7])

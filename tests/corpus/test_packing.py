@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
+from budgetbert.corpus import packing
 from budgetbert.corpus.packing import (
     cut_rows,
     join_documents,
@@ -289,12 +290,39 @@ def test_pairs_do_not_depend_on_the_place_of_the_generator():
         ["我喜欢猫。", "你呢？", "好。"],
         ["これは猫です。", "あれは犬です。"],
         ["यह बिल्ली है।", "वह कुत्ता है।"],
+        ["هذه قطة.", "هل هذا كلب؟", "نعم."],
+        ["یہ بلی ہے۔", "وہ کتا ہے۔"],
+        ["Սա կատու է։", "Սա շուն է։"],
+        ["ይህ ድመት ነው።", "ያ ውሻ ነው።"],
+        ["ဒါက ကြောင်ပါ။", "အဲဒါက ခွေးပါ။"],
+        ["នេះគឺជាឆ្មា។", "នោះគឺជាឆ្កែ។", "ចប់៕"],
+        ["འདི་ཞི་མི་ཡིན།", "དེ་ཁྱི་ཡིན༎", "ལགས།"],
+        ["นี่คือแมว", "นั่นคือสุนัข", "มันเห่า 3 ครั้ง"],
+        ["ນີ້ແມ່ນແມວ", "ນັ້ນແມ່ນໝາ"],
     ],
 )
 def test_sentences_are_found_in_any_script(sentences):
     joint = "" if sentences[0][-1] == "。" else " "
     assert split_sentences(joint.join(sentences)) == sentences
     assert split_sentences("\n".join(sentences)) == sentences
+
+
+def test_a_number_or_a_latin_word_ends_no_thai_sentence():
+    assert split_sentences("ที่ Bangkok ราคา 50 บาท ฝนตก") == ["ที่ Bangkok ราคา 50 บาท", "ฝนตก"]
+    assert split_sentences("བོད།  །ཡིན།") == ["བོད།  །", "ཡིན།"]  # two strokes, one end
+
+
+def test_a_long_line_is_split_like_short_ones(monkeypatch):
+    text = "He paid $3.50 for it. At 5 p.m. he left (by train). " * 20 + "我喜欢猫。" * 50
+    expected = split_sentences(text)
+    assert len(expected) == 90
+    for length in (60, 100, 1000):
+        monkeypatch.setattr(packing, "_AT_ONCE", length)
+        assert split_sentences(text) == expected
+    monkeypatch.undo()
+    # Without an end, and with brackets that are not closed, of which `sentencex` alone would take hours.
+    assert "".join(split_sentences("a" * 1_000_000)) == "a" * 1_000_000
+    assert "".join(split_sentences("(「" * 1_000_000)) == "(「" * 1_000_000
 
 
 def test_a_line_end_ends_a_sentence():
