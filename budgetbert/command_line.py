@@ -7,7 +7,7 @@ import sys
 
 from absl import app, flags
 
-from budgetbert.errors import InputError, TrainingError
+from budgetbert.errors import InputError, TrainingError, is_disk_full, one_line
 from budgetbert.launchers import announced_backend
 
 
@@ -17,7 +17,8 @@ def run(main, arguments=False):
     With `arguments`, what stands on the command line besides the flags is given to `main` as positional arguments.
 
     The exit code is 0 if `main` returns (or `--help` was asked for), 2, with one sentence, on bad input (`InputError`,
-    or a flag that absl refuses), and 1 on anything else: with one sentence on a `TrainingError`, else a stack trace.
+    or a flag that absl refuses), and 1 on anything else: with one sentence on a `TrainingError` and a full disk, else a
+    stack trace.
     """
     app.define_help_flags()
     program = os.path.basename(sys.argv[0])
@@ -39,6 +40,14 @@ def run(main, arguments=False):
         sys.exit(1)
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        print(
+            f"{program}: the disk is full ({one_line(error)}): make room, and the same command goes on.",
+            file=sys.stderr,
+        )
         sys.exit(1)
 
 

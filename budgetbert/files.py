@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import hashlib
 import io
+import json
 import lzma
 import os
 import shutil
@@ -80,6 +81,21 @@ def sha256(path):
     """Returns the sha256 of a file as a hexadecimal str."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def with_sum(value):
+    """Returns a dict for a JSON file, with a `sha256` of all else in it."""
+    return {**value, "sha256": _sum_of(value)}
+
+
+def is_as_written(value):
+    """Returns whether what a JSON file held is what `with_sum` made; one without a sum, of an earlier version, is."""
+    return not isinstance(value, dict) or "sha256" not in value or value["sha256"] == _sum_of(value)
+
+
+def _sum_of(value):
+    rest = {name: part for name, part in json.loads(json.dumps(value)).items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 class Lock:

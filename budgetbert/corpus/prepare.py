@@ -87,7 +87,7 @@ def prepare_corpus(sources, output_dir, *, workers=None, **options):
             "seconds": round(time.monotonic() - started, 1),
             "circumstances": manifest.circumstances(workers.number),
         }
-        files.write(corpus / store.MANIFEST, json.dumps(written, indent=1))
+        files.write(corpus / store.MANIFEST, json.dumps(files.with_sum(written), indent=1))
         report.write_report(corpus)
         files.sync_directory(corpus)
         os.replace(corpus, output_dir)

@@ -118,7 +118,9 @@ def opened(output_dir, options, identities):
 def remove_left_over(output_dir):
     """Removes what a preparation leaves that is killed when the corpus is in place already."""
     directory = _path(output_dir)
-    with contextlib.suppress(OSError), files.Lock(directory):  # There is none, or it is just being removed.
+    if not directory.is_dir():  # A lock would make a file of that name, in the way of the next preparation.
+        return
+    with contextlib.suppress(OSError), files.Lock(directory):  # It is just being removed.
         shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -164,7 +164,8 @@ def _read_manifest(directory):
     if type(version) is not int or version not in (1, FORMAT_VERSION):
         told = str(version)[:100]
         raise InputError(f"{path} has format version {told}, this is {FORMAT_VERSION}: {_PREPARE_AGAIN}.")
-    if damage := find_damage(manifest):
+    damage = find_damage(manifest) if files.is_as_written(manifest) else "it is not what was written"
+    if damage:
         raise InputError(f"{path} is damaged ({damage}): {_PREPARE_AGAIN}.")
     return manifest
 

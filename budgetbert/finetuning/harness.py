@@ -20,7 +20,7 @@ from budgetbert.models.loading import load_any, load_trained
 from budgetbert.reporting.numbers import number
 from budgetbert.training.loop.guards import Signals
 from budgetbert.training.plan.device import Device, device_name
-from budgetbert.training.run.directory import Run
+from budgetbert.training.run.directory import Run, one_sentence
 from budgetbert.training.run.record import read_record
 
 
@@ -37,8 +37,9 @@ def finetune(options, load_model=load_any):
 
     Raises:
         InputError: on bad input, before anything is trained.
+        TrainingError: where the disk is full, or the output directory can no longer be written.
     """
-    with Signals() as signals:
+    with Signals() as signals, one_sentence(options.output_dir):
         return _finetune(options, load_model, signals)
 
 

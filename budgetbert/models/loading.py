@@ -6,6 +6,7 @@ import warnings
 import zipfile
 
 import keras
+import numpy as np
 
 from budgetbert.errors import InputError, one_line
 from budgetbert.models import sizes
@@ -34,8 +35,8 @@ def load_trained(path):
     head, loss = _read_head(path)
     if head not in _HEADS:
         raise InputError(
-            f"--model {path} holds a {head.split('>')[-1]}: only a BertBudgetMaskedLM or a BertBudgetTextClassifier "
-            "will do."
+            f"--model {path} holds a {head.split('>')[-1][:100]}: only a BertBudgetMaskedLM or a "
+            "BertBudgetTextClassifier will do."
         )
     try:
         # A task compiles itself with a new optimizer, which the saved state does not fit.
@@ -52,6 +53,7 @@ def load_trained(path):
             "the file as training wrote it."
         ) from error
     check_vocabulary(model, f"--model {path}")
+    _check_use(model, path)
     return model
 
 
@@ -119,6 +121,7 @@ def load_any(path):
             f"--model {path} cannot be taken over ({_told(error)}): give a BERT-type checkpoint that is whole."
         ) from error
     check_vocabulary(model, f"--model {path}")
+    _check_use(model, path)
     return model
 
 
@@ -142,6 +145,25 @@ def check_vocabulary(model, name="The model"):
             f"{name} has no vocabulary: give it a preprocessor with the tokenizer that it was trained with, and save "
             "it again."
         )
+
+
+def _check_use(model, path):
+    """Raises an `InputError` where a model has settings that it takes in and cannot work with, or weights of NaN."""
+    try:
+        for name in ("sequence_length", "mask_selection_length"):
+            value = getattr(model.preprocessor, name, 1)
+            if type(value) is not int or value < 1:
+                raise ValueError(f"{name} is {value!r:.50}")
+        ids = [int(token) for token in model.preprocessor.tokenizer("a [MASK]")]
+        inputs = {"token_ids": np.array([ids], np.int32), "padding_mask": None, "segment_ids": None}
+        if not np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(model.backbone(inputs), "float32"))).all():
+            raise ValueError("what it computes is not finite")
+    # The tokenizer and the layers raise whatever the setting leads to.
+    except Exception as error:
+        raise InputError(
+            f"--model {path} loads and does not work, so it is damaged or was tampered with ({_told(error)}): give it "
+            "as it was written."
+        ) from error
 
 
 def _told(error):

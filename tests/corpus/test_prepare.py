@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def files(directory):
     contents = {path.name: path.read_bytes() for path in directory.iterdir()}
     del contents["report.html"]
     manifest = json.loads(contents.pop("manifest.json"))
-    return contents | {"manifest": manifest | {"seconds": 0, "circumstances": {}}}
+    return contents | {"manifest": manifest | {"seconds": 0, "circumstances": {}, "sha256": ""}}
 
 
 def documents_in(corpus, split):
@@ -634,6 +635,14 @@ def open_locked(directory):
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     yield
     os.close(descriptor)
+
+
+def test_preparing_again_what_is_there_leaves_nothing_beside_it(tmp_path, text_file):
+    for _ in range(2):
+        prepare_corpus(str(text_file), tmp_path / "corpus", **SMALL)
+        assert not (tmp_path / "corpus.preparing").exists()
+    shutil.rmtree(tmp_path / "corpus")
+    prepare_corpus(str(text_file), tmp_path / "corpus", **SMALL)
 
 
 @pytest.mark.parametrize(("number", "goes_on"), [(errno.EIO, True), (None, False)])

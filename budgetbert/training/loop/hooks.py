@@ -10,10 +10,11 @@ import numpy as np
 from keras import ops
 
 from budgetbert.budget import utilization
+from budgetbert.errors import is_disk_full
 from budgetbert.processes import Processes
 from budgetbert.training.loop.guards import Diverged
 from budgetbert.training.plan.device import peak_memory
-from budgetbert.training.run.directory import finite, is_disk_full
+from budgetbert.training.run.directory import finite
 
 LOG_EVERY = (20, 10.0)  # Steps or seconds, whichever comes first.
 _SAMPLE_EVERY = 3  # Of ten validations the first, fourth, seventh and last show what the model makes of masked words.

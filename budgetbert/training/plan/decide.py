@@ -43,6 +43,11 @@ def decide(run, phases, devices, build, device, refusable, console):
     options = phases[0].options
     refuse = functools.partial(_refuse, options=options, refusable=refusable, console=console)
     old = read_plan(run)
+    if old is None and run.started:  # Another batch might be chosen now, and the run would not be the same.
+        raise InputError(
+            f"{run.path('plan.json')} is missing, and the run has started with it: put it back from a copy, or give "
+            "another --output_dir."
+        )
     here = old and (old.device.name, old.device.backend) == (name_together(devices), keras.backend.backend())
     if here and not options.recalibrate:
         step = build(old.device.precision)

@@ -8,6 +8,8 @@ from budgetbert.training.plan.calibration import Speed
 from budgetbert.training.plan.device import Device
 from budgetbert.training.plan.memory import Memory
 
+_AT_LEAST_ONE = ("batch_size", "micro_batch_size", "micro_batches_per_call", "sequence_length", "validation_rows")
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -70,8 +72,22 @@ class Plan:
 
     @classmethod
     def from_json(cls, values):
-        """Returns the `Plan` whose fields JSON held."""
-        return cls(**{**values, "speed": Speed.from_json(values["speed"]), "memory": Memory(**values["memory"])})
+        """Returns the `Plan` whose fields JSON held.
+
+        Raises:
+            TypeError: if a field is missing, or of another kind.
+        """
+        plan = cls(**{**values, "speed": Speed.from_json(values["speed"]), "memory": Memory(**values["memory"])})
+        for field in dataclasses.fields(cls):
+            value = getattr(plan, field.name)
+            kinds = {int: int, float: int | float, str: str}.get(field.type, object)
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, kinds)
+                or (field.type is int and value < (field.name in _AT_LEAST_ONE))
+            ):
+                raise TypeError(f"{field.name} {value!r:.50}")
+        return plan
 
 
 def _total(name):
@@ -175,7 +191,7 @@ def read_plan(run):
         # A version before left the list empty where there was one phase.
         phases = tuple(Plan.from_json(plan) for plan in values["phases"] or [{}])
         return RunPlan(Device.from_json(values), phases, *(values[name] for name in ("planned_at", "finish", "cost")))
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, AttributeError) as error:
         if not run.started:
             return None
         raise InputError(

@@ -13,10 +13,9 @@ import warnings
 
 import numpy as np
 
-from budgetbert.errors import InputError, TrainingError, is_out_of_memory, one_line
+from budgetbert.errors import InputError, TrainingError, is_disk_full, is_out_of_memory, one_line
 from budgetbert.files import replacing, sha256
 from budgetbert.processes import Processes
-from budgetbert.training.run.directory import is_disk_full
 from budgetbert.training.run.float32_copy import Float32Copy
 
 _ARRAYS, _STATE = ("model.keras", "optimizer.npz"), "state.json"

@@ -12,7 +12,7 @@ import keras
 
 from budgetbert import files
 from budgetbert.command_line import check_output_dir
-from budgetbert.errors import InputError, TrainingError, one_line
+from budgetbert.errors import InputError, TrainingError, is_disk_full, one_line
 from budgetbert.reporting.versions import package_versions
 from budgetbert.training.run.record import read_json, read_lines
 
@@ -149,10 +149,10 @@ class Run:
         return os.path.join(self.directory, name)
 
     def write_json(self, name, value):
-        """Writes a JSON file of the run, whole or not at all."""
+        """Writes a dict as a JSON file of the run, whole or not at all, with a checksum."""
         if not self.writes:
             return
-        files.write(self.path(name), json.dumps(value, indent=1) + "\n")
+        files.write(self.path(name), json.dumps(files.with_sum(value), indent=1) + "\n")
 
     def read_json(self, name):
         """Reads a JSON file of the run; `None` if there is none."""
@@ -203,15 +203,6 @@ def finite(value):
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def is_disk_full(error):
-    """Returns whether an exception, or one that it came from, says that the disk or a quota on it is full."""
-    while error is not None:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import json
 import math
 import os
 
+from budgetbert import files
 from budgetbert.budget import describe, utilization
 from budgetbert.corpus import store
 from budgetbert.errors import InputError
@@ -203,7 +204,14 @@ def read_json(path):
     Raises:
         InputError: if it is damaged.
     """
-    return _read(path, json.load)
+    value = _read(path, json.load)
+    if not files.is_as_written(value):
+        raise InputError(
+            f"{path} is damaged, it is not what was written: put it back from a copy, or give another --output_dir."
+        )
+    if isinstance(value, dict):
+        value.pop("sha256", None)
+    return value
 
 
 def read_lines(path):
@@ -220,11 +228,15 @@ def read_lines(path):
 
 def _read(path, parse):
     try:
+        if os.path.exists(path) and not os.path.isfile(path):  # A pipe would be waited for.
+            raise InputError(f"{path} cannot be read: it is no regular file.")
         with open(path, encoding="utf-8") as file:
             return parse(file)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    except InputError:
+        raise
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not readable as JSON ({error}): give another --output_dir.") from error

@@ -219,7 +219,7 @@ class TestARunAfterItsPlan:
         assert again() is not None
         assert "calibrated before" in capsys.readouterr().out
         before, after = (
-            {**json.loads((directory / "plan.json").read_text()), "finish": None, "cost": None}
+            {**json.loads((directory / "plan.json").read_text()), "finish": None, "cost": None, "sha256": None}
             for directory in (planned, tmp_path / "run")
         )
         assert before == after

@@ -5,8 +5,8 @@ import resource
 
 import pytest
 
-from budgetbert.errors import InputError
-from budgetbert.training.run.directory import Run, is_disk_full
+from budgetbert.errors import InputError, is_disk_full
+from budgetbert.training.run.directory import Run
 
 pytestmark = pytest.mark.without_backend
 
@@ -63,6 +63,18 @@ def test_a_damaged_recipe_is_refused(tmp_path):
         (tmp_path / "recipe.json").write_text(text)
         with pytest.raises(InputError, match=message):
             Run(str(tmp_path))
+
+
+def test_a_recipe_or_a_plan_that_is_not_as_it_was_written_is_refused(tmp_path):
+    run = Run(str(tmp_path))
+    run.start({"seed": 1}, {})
+    run.write_json("plan.json", {"batch_size": 64})
+    (tmp_path / "plan.json").write_text((tmp_path / "plan.json").read_text().replace("64", "65"))
+    with pytest.raises(InputError, match=r"plan\.json is damaged, it is not what was written"):
+        run.read_json("plan.json")
+    (tmp_path / "recipe.json").write_text((tmp_path / "recipe.json").read_text().replace('"seed": 1', '"seed": 2'))
+    with pytest.raises(InputError, match=r"recipe\.json is damaged, it is not what was written"):
+        Run(str(tmp_path))
 
 
 def test_an_unfinished_last_line_of_the_log_goes_at_resumption(tmp_path):
