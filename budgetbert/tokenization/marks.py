@@ -10,7 +10,7 @@ import unicodedata
 
 from budgetbert.tokenization.characters import MARKS
 
-_MANY = re.compile(f"[{MARKS}]{{31,}}")
+_MARK, _MANY = re.compile(f"[{MARKS}]"), re.compile(f"[{MARKS}]{{31,}}")
 
 
 def compose(text):
@@ -27,7 +27,10 @@ def compose(text):
     >>> compose("cafe" + chr(0x301)) == "café"
     True
     """
-    return unicodedata.normalize("NFC", text if text.isascii() else _MANY.sub(_in_order, text))
+    # Of 31 marks in a row one is among every 31st character, and those are soon looked through.
+    if not text.isascii() and _MARK.search(text[::31]):
+        text = _MANY.sub(_in_order, text)
+    return unicodedata.normalize("NFC", text)
 
 
 def _in_order(match):

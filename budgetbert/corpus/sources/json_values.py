@@ -9,7 +9,7 @@ import collections
 import json
 import re
 
-from budgetbert.corpus.sources.blocks import BYTE_ORDER_MARK, CHUNK, DamagedFile, grouped, undecodable
+from budgetbert.corpus.sources.blocks import BYTE_ORDER_MARK, CHUNK, DamagedFile, grouped, shown_names, undecodable
 
 # What stands between strings and brackets. Nearly no text is made of the letters of true, false, null, NaN and Infinity
 # alone, so a lost quote soon shows. Commas end the values of an array, so there they are looked for.
@@ -170,6 +170,8 @@ def _text(data, path, line, text_field, shape):
     if value is None:
         return "", None
     if not isinstance(value, str):
-        sentence = f"{where}: the object has no string {json.dumps(text_field)}: name its text with --text_field"
+        found = json.loads(text)
+        named = f" but {shown_names(found)}" if isinstance(found, dict) and found else ""
+        sentence = f"{where}: the object has no string {json.dumps(text_field)}{named}: name its text with --text_field"
         return text, ("malformed", sentence)
     return value, None
