@@ -48,7 +48,7 @@ def separate(text):
     Example:
 
     >>> separate("去“北京”")
-    ' 去 “  北 京 ” '
+    ' 去 “ 北 京 ” '
     >>> len(separate("a" * 300).split())
     3
     """

@@ -110,3 +110,28 @@ def test_python_and_graph_agree_on_code_points(normalizer):
 def test_python_and_graph_agree_on_real_text(normalizer):
     lines = real_lines(200)
     assert in_graph(normalizer, lines) == [normalizer(line) for line in lines]
+
+
+@pytest.mark.parametrize("normalizer", NORMALIZERS, ids=repr)
+def test_no_more_than_thirty_marks_in_a_row_are_read_and_that_takes_no_time(normalizer):
+    marks = "\u0301\u0323\u0f73\uff9e\u200d" * 200_000  # by insertion they are sorted in hours
+    text = f"a{marks}b e\u0301"
+    assert normalizer(text) == normalizer(f"a{marks[:37]}b e\u0301")  # 30 of them and 7 joiners
+    assert in_graph(normalizer, [text]) == [normalizer(text)]
+    assert "".join(step_by_step(normalizer, text).split()) == "".join(normalizer(text).split())
+
+
+def step_by_step(normalizer, text):
+    for step in normalizer.steps():
+        text = step.normalize_str(text)
+    return text
+
+
+def test_characters_that_say_how_others_are_drawn_are_dropped():
+    assert Normalizer()("\u06dda \u0600\u0661 \U00013430x") == "a \u0661 x"
+    assert Normalizer(False, False)("a\u034f\u0301 \U0001e030b") == "á b"
+
+
+@pytest.mark.parametrize("normalizer", NORMALIZERS, ids=repr)
+def test_halves_of_surrogate_pairs_are_spaces(normalizer):
+    assert normalizer("a\ud83db\ude00") == "a b "
