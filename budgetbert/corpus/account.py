@@ -61,17 +61,19 @@ class Row:
         reason: str, its key in the manifest.
         name, meaning: str.
         of_sources: list of int, one a source.
+        known: int or `None`. Of all sources, where the manifest does not have it of each.
     """
 
     reason: str
     name: str
     meaning: str
     of_sources: list
+    known: int | None = None
 
     @property
     def together(self):
         """int, of all sources."""
-        return sum(self.of_sources)
+        return sum(self.of_sources) if self.known is None else self.known
 
 
 class Account:
@@ -92,7 +94,6 @@ class Account:
     def __init__(self, manifest):
         self._sources, self._options = manifest["sources"], manifest["options"]
         self.names = short_names([source["source"] for source in self._sources])
-        # Corpora that were prepared before have no such counts of each source.
         self.files = self._row("files", "Files", lambda source: source.get("files", 0))
         self.unread = self._row(
             "unread", "Not read", lambda source: sum(some["number"] for some in source.get("files_unread", {}).values())
@@ -100,6 +101,10 @@ class Account:
         self.read = self._row("documents_read", "Read", lambda source: source["documents_read"])
         self.training = self._row("training", "For training", lambda source: source.get("training", 0))
         self.held_out = self._row("held_out", "Held out", lambda source: source.get("held_out", 0))
+        if "training" not in self._sources[0]:
+            # Corpora that were prepared before have no such counts of each source.
+            documents = manifest["counts"]["documents"]
+            self.training.known, self.held_out.known = documents["train"], documents["validation"]
         self.lost = self._rows("removed", REASONS)
         self.changed = self._rows("cleaned", CHANGES)
 

@@ -156,3 +156,15 @@ def test_halves_of_surrogate_pairs_cost_no_document(tmp_path, make_documents):
         manifest = prepare_corpus(str(tmp_path / "a.jsonl"), tmp_path / level, clean=level, **SMALL).manifest
         (source,) = manifest["sources"]
         assert (source["documents"], source["removed"], source["cleaned"]) == (100, {}, {"surrogates": 50})
+
+
+def test_a_corpus_that_was_prepared_before_has_its_account(tmp_path, make_documents):
+    (tmp_path / "a.txt").write_text("\n\n".join(make_documents(100)))
+    manifest = prepare_corpus(str(tmp_path / "a.txt"), tmp_path / "corpus", **SMALL).manifest
+    new = Account(manifest)
+    (source,) = manifest["sources"]
+    for key in ("training", "held_out", "files_read", "files_unread", "cleaned"):
+        del source[key]
+    old = Account(manifest)
+    for row in ("files", "unread", "read", "training", "held_out"):
+        assert getattr(old, row).together == getattr(new, row).together
