@@ -19,8 +19,8 @@ flags.DEFINE_string(
     "corpus",
     None,
     "demo; files, folders or patterns of .txt, .jsonl, .ndjson, .json, .csv, .tsv, .parquet, MediaWiki dumps (.xml) "
-    "and WikiExtractor's wiki_00, also with .gz, .bz2, .xz or .zst; or hf:NAME[:CONFIG]. Several with commas, perhaps with "
-    "shares: A@0.7,B@0.3.",
+    "and WikiExtractor's wiki_00, also with .gz, .bz2, .xz or .zst; or hf:NAME[:CONFIG]. Several with commas, perhaps "
+    "with shares: A@0.7,B@0.3.",
 )
 flags.DEFINE_string("output_dir", None, "Where the prepared corpus appears.")
 options.define_flags()
