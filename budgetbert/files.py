@@ -184,6 +184,8 @@ def open_archive(file, suffix):
 class _Streams(io.RawIOBase):
     def __init__(self, file, suffix):
         self._file, self._is_xz, self._ahead, self._number = file, suffix == ".xz", b"", 1
+        # So many bytes of the file were read, and the present stream begins at this one.
+        self._read_bytes = self._begin = 0
         # A file of the format before .xz, .lzma, holds one stream.
         self._decompressor = lzma.LZMADecompressor(lzma.FORMAT_AUTO) if self._is_xz else bz2.BZ2Decompressor()
 
@@ -194,26 +196,32 @@ class _Streams(io.RawIOBase):
         while not self._decompressor.eof or self._begin_next():
             compressed = b""
             if self._decompressor.needs_input:
-                compressed, self._ahead = self._ahead or self._file.read(_CHUNK), b""
+                compressed, self._ahead = self._ahead or self._more(), b""
                 if not compressed:
                     raise DamagedArchive("the compressed file ends before its stream does")
             try:
                 data = self._decompressor.decompress(compressed, len(buffer))
             except (lzma.LZMAError, OSError, EOFError) as error:
-                where = f"what follows stream {self._number - 1} is no sound stream: " if self._number > 1 else ""
+                follows = f"what follows stream {self._number - 1}, from byte {self._begin:,} on, is no sound stream: "
+                where = follows if self._number > 1 else ""
                 raise DamagedArchive(where + str(error).rstrip(".")) from error
             if data:
                 buffer[: len(data)] = data
                 return len(data)
         return 0
 
+    def _more(self):
+        data = self._file.read(_CHUNK)
+        self._read_bytes += len(data)
+        return data
+
     def _begin_next(self):
         """Returns whether another stream follows the one that has ended, and makes its decompressor."""
-        ahead = self._decompressor.unused_data or self._file.read(_CHUNK)
+        ahead = self._decompressor.unused_data or self._more()
         zeros = 0
         while self._is_xz and ahead and not (begun := ahead.lstrip(b"\0")):
             zeros += len(ahead)
-            ahead = self._file.read(_CHUNK)
+            ahead = self._more()
         if self._is_xz and ahead:
             zeros += len(ahead) - len(begun)
             ahead = begun
@@ -221,6 +229,6 @@ class _Streams(io.RawIOBase):
             raise DamagedArchive(f"{zeros:,} zero bytes follow a stream, which is no multiple of {_XZ_PADDING}")
         if not ahead:
             return False
-        self._ahead, self._number = ahead, self._number + 1
+        self._ahead, self._number, self._begin = ahead, self._number + 1, self._read_bytes - len(ahead)
         self._decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ) if self._is_xz else bz2.BZ2Decompressor()
         return True

@@ -415,6 +415,8 @@ def test_what_follows_a_stream_and_is_no_sound_one_stops_the_reading(tmp_path, n
         with pytest.raises(InputError, match="the file cannot be read further") as error:
             read(path)
         assert str(path) in str(error.value)
+        begins = len(first + second) if odd.startswith(second) else len(first)
+        assert f"from byte {begins:,} on" in str(error.value) or "ends before its stream" in str(error.value)
 
 
 def test_padding_between_streams_of_xz_is_allowed(tmp_path):
