@@ -5,6 +5,8 @@ size and mask rate follow curves of the same kind.
 """
 
 import dataclasses
+import functools
+import inspect
 import math
 from collections.abc import Callable
 
@@ -90,7 +92,7 @@ def cosine(x, warmup=0.0):
     return x / warmup if x < warmup else 0.5 * (1.0 + math.cos(math.pi * _after_warmup(x, warmup)))
 
 
-def polynomial(x, warmup=0.0, power=1.0):
+def polynomial(x, warmup=0.0, power=1.0, ahead=0.0):
     """LAMB's decay: a power of what is left of the budget, which a linear warm-up overrides at the start.
 
     The decay counts from x = 0 and not from the end of the warm-up, so the factor drops from 1 to
@@ -101,12 +103,14 @@ def polynomial(x, warmup=0.0, power=1.0):
         x: float, the spent fraction of the budget (of the phase, where there are two).
         warmup: float in [0, 1). Defaults to 0.
         power: float above 0. 1 in the paper (default), 0.5 in NVIDIA's code.
+        ahead: float. What is added to x: NVIDIA's code counts a step before it is made, so that its first one has a
+            rate already and its last one has none. Defaults to 0.
 
     Source: You et al. 2020, appendix: lr0 (1 - t / T). That the warm-up overrides it is from published code, as
         the paper's own was not: Google's BERT and ALBERT (`optimization.py`), MLPerf's reference;
         DeepLearningExamples, PyTorch BERT, `PolyWarmUpScheduler`.
     """
-    x = _clamp(x)
+    x = _clamp(x + ahead)
     return x / warmup if x < warmup else (1.0 - x) ** power
 
 
@@ -124,6 +128,43 @@ def warmup_stable_decay(x, warmup=0.01, decay=0.2):
     if x < warmup:
         return x / warmup
     return 1.0 - math.sqrt(max(0.0, 1.0 - (1.0 - x) / decay))
+
+
+# Those of the learning rate, by the names that --schedule has for them.
+CURVES = {
+    curve.__name__: curve
+    for curve in (linear, exponential, triangle, one_cycle, cosine, polynomial, warmup_stable_decay)
+}
+
+
+def has_warmup(curve):
+    """Returns whether a curve, perhaps a `functools.partial` of one, takes `warmup`."""
+    return "warmup" in inspect.signature(getattr(curve, "func", curve)).parameters
+
+
+def with_settings(curve, name=None, warmup=None):
+    """Returns another curve, or the same one with another warm-up.
+
+    Args:
+        curve: function of x, perhaps a `functools.partial` of one, which keeps its other settings.
+        name: str, a key of `CURVES`. Defaults to `None`: the same one.
+        warmup: float in [0, 1). Defaults to `None`: that of the curve, or of the other one's default.
+
+    Raises:
+        InputError: if the curve has no warm-up.
+    """
+    curve = curve if name is None else CURVES[name]
+    if warmup is None:
+        return curve
+    function, settings = getattr(curve, "func", curve), getattr(curve, "keywords", {})
+    if not has_warmup(function):
+        raise InputError(
+            f"--warmup {warmup:g} does not go with the schedule {function.__name__}, which has none: give one of "
+            f"{', '.join(other for other in CURVES if has_warmup(CURVES[other]))} at --schedule."
+        )
+    if "decay" in inspect.signature(function).parameters and warmup > 1 - settings.get("decay", 0.2):
+        raise InputError(f"--warmup {warmup:g} reaches into the decay of {function.__name__}: give less.")
+    return functools.partial(function, **{**settings, "warmup": warmup})
 
 
 def batch_ramp(x, final, micro, until=0.6):

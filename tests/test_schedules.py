@@ -1,3 +1,4 @@
+import functools
 import math
 
 import keras
@@ -186,3 +187,20 @@ def test_a_mask_rate_that_is_none_is_refused_by_name(text, message):
     with pytest.raises(InputError, match=message) as error:
         schedules.parse_mask_rate(text)
     assert f"--mask_rate {text!r}" in str(error.value)
+
+
+@pytest.mark.parametrize("curve", [schedules.linear, functools.partial(schedules.polynomial, warmup=0.4, power=2.0)])
+def test_a_warm_up_takes_the_place_of_another_and_the_rest_stays(curve):
+    changed = schedules.with_settings(curve, warmup=0.1)
+    assert changed(0.05) == pytest.approx(0.5)
+    assert changed(0.55) == pytest.approx(0.5 if curve is schedules.linear else 0.45**2)
+    assert schedules.with_settings(curve) is curve
+    assert schedules.with_settings(curve, "cosine")(0.5) == pytest.approx(0.5)
+
+
+def test_a_warm_up_needs_a_schedule_that_has_one():
+    with pytest.raises(InputError, match=r"triangle, which has none: give one of linear"):
+        schedules.with_settings(functools.partial(schedules.triangle, start=0.25), warmup=0.1)
+    with pytest.raises(InputError, match="reaches into the decay"):
+        schedules.with_settings(schedules.warmup_stable_decay, warmup=0.9)
+    assert all(schedules.with_settings(curve)(1.0) < 0.02 for curve in schedules.CURVES.values())

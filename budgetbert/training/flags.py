@@ -13,7 +13,7 @@ from budgetbert.budget import Budget
 from budgetbert.command_line import check_output_dir
 from budgetbert.errors import InputError
 from budgetbert.presets import PRESETS
-from budgetbert.schedules import MaskRate, parse_mask_rate
+from budgetbert.schedules import CURVES, MaskRate, parse_mask_rate
 from budgetbert.training.loop.guards import EarlyStop
 from budgetbert.training.plan.batch import check_batch_sizes
 from budgetbert.training.run.loggers import parse_loggers
@@ -27,6 +27,7 @@ _HIGHEST_LOSS = 1000.0
 # The crammed architecture even where the recipe's is another: in minutes a mini_24h does not get below the unigram
 # entropy (docs/LOG.md, 2026-11-21), a mini_crammed does.
 _DEMO = {"preset": "mini_crammed", "corpus": "demo", "budget": "4m", "marks": None}
+_DAY, _HIGHEST_NORM = 86_400, 1e6
 _PATHS = ("corpus", "output_dir")  # Of several processes where they lie may differ, what stands there may not.
 
 
@@ -76,6 +77,35 @@ def _parse_early_stop(text):
             f"--early_stop {text!r} cannot be read: write when and the highest loss allowed from then on, as 3h:6.0."
         ) from error
     return stop
+
+
+def _early_stop_of(text, budget):
+    """Returns what `--early_stop` stands for: `published` is 24hBERT's, in days alone; `none` is no stop."""
+    if text == "published":
+        # A hundredth before its eighth, so that the validation at the eighth judges.
+        is_long = budget.unit == "seconds" and budget.amount >= _DAY
+        return f"{0.99 * budget.amount / 8:.0f}s:6.0" if is_long else None
+    return None if text == "none" else text
+
+
+def _parse_betas(text):
+    try:
+        betas = tuple(float(beta) for beta in text.split(","))
+    except ValueError:
+        betas = ()
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise InputError(f"--betas {text!r} cannot be read: write two numbers of Adam from 0 to under 1, as 0.9,0.98.")
+    return betas
+
+
+def _parse_clip_norm(text):
+    try:
+        norm = math.inf if text == "none" else float(text)
+    except ValueError:
+        norm = math.nan
+    if not (0 < norm < _HIGHEST_NORM or text == "none"):
+        raise InputError(f"--clip_norm {text!r} cannot be read: write the largest norm, as 1.0, or none.")
+    return norm
 
 
 def _parse_devices(text):
@@ -148,6 +178,26 @@ class Options:
     optimizer: str | None = _flag(
         None, _one_of(_OPTIMIZERS), None, "With the recipe's betas and decay; default: as published."
     )
+    schedule: str | None = _flag(
+        None, _one_of(tuple(CURVES)), None, "Of the learning rate over the budget; default: as published."
+    )
+    warmup: float | None = _flag(
+        None, _FLOAT, None, "Share of the budget over which the rate rises; default: the schedule's.", 0.0, 0.99
+    )
+    weight_decay: float | None = _flag(None, _FLOAT, None, "Of the optimizer; default: as published.", 0.0, 10.0)
+    betas: tuple | None = _flag(
+        None, _STRING, None, "Two of Adam's, as 0.9,0.98; default: as published.", parse=_parse_betas
+    )
+    clip_norm: float | None = _flag(
+        None,
+        _STRING,
+        None,
+        "Of the gradient's global norm, as 1.0, or none; default: as published.",
+        parse=_parse_clip_norm,
+    )
+    dropout: float | None = _flag(
+        None, _FLOAT, None, "In pretraining, and in the saved model unless 0; default: as published.", 0.0, 0.9
+    )
     batch_ramp: float = _flag(
         DECISIVE, _FLOAT, _RECIPE, "Share of the budget over which the batch grows; 0: none.", 0.0, 1.0
     )
@@ -180,7 +230,11 @@ class Options:
         CIRCUMSTANCE, _FLOAT, 1.0, "Share of the budget to stop at; the same command without it goes on.", 0.0, 1.0
     )
     early_stop: EarlyStop | None = _flag(
-        DECISIVE, _STRING, None, "Give up a run whose validation loss is too high, as 3h:6.0.", parse=_parse_early_stop
+        DECISIVE,
+        _STRING,
+        _RECIPE,
+        "Give up a run whose validation loss is too high, as 3h:6.0; none: never.",
+        parse=_parse_early_stop,
     )
     loggers: tuple = _flag(
         CIRCUMSTANCE,
@@ -211,6 +265,8 @@ class Options:
             InputError: if one cannot be read, or they do not fit together.
         """
         given = {field.name: _default(field) for field in _fields()} | values
+        if given["early_stop"] in ("published", "none"):
+            given["early_stop"] = _early_stop_of(given["early_stop"], Budget.parse(given["budget"]))
         read = dict(given)
         for field in _fields():
             if (parse := field.metadata["parse"]) and read[field.name] is not None:
@@ -252,9 +308,10 @@ def define_flags(published):
 
     Args:
         published: dict of the published values that are the defaults of flags: `preset`, `budget`, `learning_rate`
-            (`None` where it follows from the batch), `mask_rate`, and where there is one `batch_ramp` or `marks`.
+            (`None` where it follows from the batch), `mask_rate`, and where there is one `batch_ramp`, `marks` or
+            `early_stop`.
     """
-    published = {"batch_ramp": 0.0, "marks": None, **published}
+    published = {"batch_ramp": 0.0, "marks": None, "early_stop": None, **published}
     for field in _fields():
         define, _, help, bounds = field.metadata["flag"]
         define(field.name, _default(field, published), help, *bounds)

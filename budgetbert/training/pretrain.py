@@ -86,7 +86,7 @@ def pretrain(
         console = Console(soft_wrap=True, width=width, quiet=not processes.first)
 
         # 1. What was asked for: all that decides the result, alike in all processes.
-        published, recipe = recipe, recipe.with_optimizer(options.optimizer)
+        published, recipe = recipe, recipe.with_settings(options)
         shares = split_budget(options.budget, recipe)
         if options.precision != "auto":
             choose_precision(options.precision)  # This device may not be able to compute in it.

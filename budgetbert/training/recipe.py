@@ -2,14 +2,16 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable
 
 from budgetbert import flops
 from budgetbert.batches import PUBLISHED_SHARES, predictions_per_row
 from budgetbert.budget import Budget
 from budgetbert.errors import InputError
-from budgetbert.optimizers import convert_optimizer, optimizer_name
+from budgetbert.optimizers import change_optimizer, convert_optimizer, optimizer_name, settings_of
 from budgetbert.presets import PRESETS
+from budgetbert.schedules import with_settings
 
 EVERY_TENTH = tuple(i / 10 for i in range(1, 10))
 # What stands at the places to predict in validation. A recipe.json without it is of the time when validation showed a
@@ -45,6 +47,20 @@ class Phase:
         """Returns the peak learning rate, `None` for that of the recipe, and the schedule with such a batch."""
         return self.rates(batch_size) if self.rates else (None, self.schedule)
 
+    def with_settings(self, schedule, warmup):
+        """Returns the phase with another schedule (str) or warm-up (float); `None` for its own."""
+        if schedule is None and warmup is None:
+            return self
+        if self.rates is None:
+            return dataclasses.replace(self, schedule=with_settings(self.schedule, schedule, warmup))
+
+        def rates(batch_size):
+            peak, curve = self.rates(batch_size)
+            return peak, with_settings(curve, schedule, warmup)
+
+        rates(self.batch_size)
+        return dataclasses.replace(self, rates=rates)
+
     @property
     def numbers(self):
         """dict that JSON can hold: what was published."""
@@ -75,6 +91,9 @@ class Recipe:
             Defaults to every tenth.
         objective: `"mlm"` (default) or `"mlm_nsp"`.
         published_objective: the paper's. Defaults to `"mlm"`.
+        published_vocabulary: str, or `None` (default) where the paper trained one on its text.
+        architecture: dict of fields of the preset's encoder that the recipe sets, as `activation`. Defaults to none.
+        differences: tuple of str. What always differs from the paper, to be printed. Defaults to none.
         flags: dict of the recipe's own flags and their values, for `recipe.json`. Defaults to none.
     """
 
@@ -95,13 +114,39 @@ class Recipe:
     validate_at: tuple = EVERY_TENTH
     objective: str = "mlm"
     published_objective: str = "mlm"
+    published_vocabulary: str | None = None
+    architecture: dict = dataclasses.field(default_factory=dict)
+    differences: tuple = ()
     flags: dict = dataclasses.field(default_factory=dict)
 
-    def with_optimizer(self, name):
-        """Returns the recipe with the optimizer of `--optimizer`, of the same decay and betas; `None` for its own."""
-        if name is None:
-            return self
-        return dataclasses.replace(self, optimizer=lambda: convert_optimizer(self.optimizer(), name))
+    def with_settings(self, options):
+        """Returns the recipe with what the flags of `Options` set of optimizer, schedules, clipping and dropout.
+
+        Raises:
+            InputError: if there is a `--warmup` and the schedule has none.
+        """
+        changed = {"phases": tuple(phase.with_settings(options.schedule, options.warmup) for phase in self.phases)}
+        if options.optimizer or options.betas or options.weight_decay is not None:
+            decay, betas = options.weight_decay, options.betas
+            changed["optimizer"] = lambda: change_optimizer(
+                convert_optimizer(self.optimizer(), options.optimizer or optimizer_name(self.optimizer())),
+                weight_decay=decay,
+                betas=betas,
+            )
+        if options.clip_norm is not None:
+            changed["clip_norm"] = options.clip_norm if options.clip_norm < math.inf else None
+        if options.dropout is not None:
+            changed["dropout"] = options.dropout > 0
+            # Without dropout in pretraining the architecture keeps its own, for finetuning.
+            if options.dropout:
+                changed["architecture"] = {**self.architecture, "dropout": options.dropout}
+        return dataclasses.replace(self, **changed)
+
+    @property
+    def active_dropout(self):
+        """float. What pretraining drops."""
+        dropout = {**PRESETS[self.preset]["backbone"], **self.architecture}["dropout"]
+        return dropout if self.dropout else 0.0
 
     @property
     def numbers(self):
@@ -112,7 +157,8 @@ class Recipe:
             **self.flags,
             "optimizer": {"class": type(optimizer).__name__, **config},
             "clip_norm": self.clip_norm,
-            "dropout_in_pretraining": PRESETS[self.preset]["backbone"]["dropout"] if self.dropout else 0.0,
+            "dropout_in_pretraining": self.active_dropout,
+            **({"architecture": self.architecture} if self.architecture else {}),
             "objective": self.objective,
             "mask_shares": self.mask_shares,
             "validation_masks": VALIDATION_MASKS,
@@ -178,8 +224,9 @@ def deviations(recipe, options, vocabulary_size, corpora):
         vocabulary_size: int. Of the model.
         corpora: list of `PreparedCorpus`, one for each phase.
     """
-    config, published_config = PRESETS[options.preset]["backbone"], PRESETS[recipe.preset]["backbone"]
-    first, optimizer = recipe.phases[0], optimizer_name(recipe.optimizer())
+    published_config = PRESETS[recipe.preset]["backbone"]
+    first, asked = recipe.phases[0], recipe.with_settings(options)
+    ours, theirs = asked.optimizer(), recipe.optimizer()
     published_vocabulary = recipe.preparation.get("vocabulary_size", published_config["vocabulary_size"])
     published_rate = recipe.learning_rate or first.rates_at(first.batch_size)[0]
     compared = {
@@ -187,15 +234,19 @@ def deviations(recipe, options, vocabulary_size, corpora):
         "budget": (options.budget, Budget.parse(recipe.budget)),
         "learning rate": (options.learning_rate or published_rate, published_rate),
         "mask rate": (options.given["mask_rate"], recipe.mask_rate),
-        "optimizer": (options.optimizer or optimizer, optimizer),
+        "optimizer": (optimizer_name(ours), optimizer_name(theirs)),
+        "weight decay and betas": (settings_of(ours), settings_of(theirs)),
+        "clipping": (asked.clip_norm, recipe.clip_norm),
         "batch ramp": (options.batch_ramp, recipe.batch_ramp),
         "objective": (recipe.objective, recipe.published_objective),
         "vocabulary": (vocabulary_size, -(-published_vocabulary // 64) * 64),
-        "dropout": (config["dropout"], published_config["dropout"]),
+        "dropout": (asked.active_dropout, recipe.active_dropout),
         "batch": (options.batch_size or first.batch_size, first.batch_size),
     }
     for number, (corpus, phase) in enumerate(zip(corpora, recipe.phases, strict=True), 1):
         of_phase = f" of phase {number}" if len(corpora) > 1 else ""
+        curves = asked.phases[number - 1].numbers["schedule"], phase.numbers["schedule"]
+        compared[f"schedule{of_phase}"] = curves
         compared[f"row length{of_phase}"] = (corpus.sequence_length, phase.sequence_length)
         prepared = {**corpus.manifest.get("options", {}), "rows": corpus.rows_kind, "order": corpus.order}
         if isinstance(prepared.get("filter"), float):  # That is how the manifest has what is written t=0.3 at --filter.
@@ -203,12 +254,15 @@ def deviations(recipe, options, vocabulary_size, corpora):
         for name, published in recipe.preparation.items():
             if name != "vocabulary_size":
                 compared[f"{name}{of_phase}"] = (prepared.get(name) or "none", published)
+    if isinstance(corpora[0].manifest.get("options", {}).get("vocabulary"), int) and recipe.published_vocabulary:
+        compared["entries"] = ("trained on the text", f"those of {recipe.published_vocabulary}")
 
     def written(value):
         return f"{value:.4g}" if isinstance(value, float) else value
 
-    return [
+    differing = [
         f"{name} {written(ours)}, published {written(theirs)}"
         for name, (ours, theirs) in compared.items()
         if ours != theirs
     ]
+    return [*differing, *recipe.differences]

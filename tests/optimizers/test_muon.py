@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 from budgetbert.layers import FeedForward, SelfAttention
-from budgetbert.optimizers import Lamb, Muon, convert_optimizer, optimizer_name
+from budgetbert.optimizers import Lamb, Muon, change_optimizer, convert_optimizer, optimizer_name, settings_of
 from budgetbert.optimizers.muon import newton_schulz
 from tests.optimizers.test_lamb import distance, run, variables_of
 
@@ -194,3 +194,36 @@ def test_one_optimizer_in_place_of_another_keeps_betas_and_decay():
         assert (back.beta_1, back.beta_2, back.epsilon) == (0.8, 0.98, 1e-12)
     muon = Muon(1e-3, adam_rate=0.5)
     assert convert_optimizer(muon, "muon") is muon
+
+
+@pytest.mark.parametrize("make", [keras.optimizers.AdamW, Lamb, Muon])
+def test_an_optimizer_with_other_betas_and_decay_is_else_the_same(make):
+    optimizer = make(1e-3, weight_decay=0.02)
+    assert change_optimizer(optimizer) is optimizer
+    changed = change_optimizer(optimizer, weight_decay=0.0, betas=(0.7, 0.95))
+    assert settings_of(changed) == (0.0, (0.7, 0.95))
+    same = {key: value for key, value in optimizer.get_config().items() if "beta" not in key and key != "weight_decay"}
+    assert same.items() <= changed.get_config().items()
+
+
+@pytest.mark.without_backend
+@pytest.mark.parametrize(("gradient", "lengths"), [(1e-3, (0.98, 1.0)), (5e-6, (0.49, 0.96))])
+def test_where_keras_adds_epsilon_shortens_the_first_steps_as_24h_bert_s_recipe_says(gradient, lengths):
+    """torch's AdamW adds it outside the bias correction; the steps compared are the 1st and the 50th."""
+    torch = pytest.importorskip("torch")
+    settings = {"weight_decay": 0.0, "eps": 1e-6, "betas": (0.9, 0.98)}
+    theirs = torch.nn.Parameter(torch.zeros(512))
+    reference = torch.optim.AdamW([theirs], 1e-3, **settings)
+    ours = keras.Variable(np.zeros(512, "float32"))
+    optimizer = keras.optimizers.AdamW(1e-3, beta_1=0.9, beta_2=0.98, epsilon=1e-6, weight_decay=0.0)
+    optimizer.build([ours])
+    draw, found = np.random.default_rng(0), []
+    for _ in range(50):
+        value = (gradient * draw.standard_normal(512)).astype("float32")
+        before = ops.convert_to_numpy(ours).copy(), theirs.detach().numpy().copy()
+        optimizer.apply([ops.convert_to_tensor(value)], [ours])
+        theirs.grad = torch.tensor(value)
+        reference.step()
+        after = ops.convert_to_numpy(ours), theirs.detach().numpy()
+        found.append(np.divide(*(np.linalg.norm(one - other) for one, other in zip(after, before, strict=True))))
+    assert (found[0], found[49]) == pytest.approx(lengths, abs=0.02)

@@ -1,6 +1,7 @@
 """The training recipes through their command lines: what they log is what was published."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -39,6 +40,10 @@ def trained(recipe, corpus, directory, *flags):
 
 def lines(run, key):
     return [line for line in run.lines() if key in line]
+
+
+def recipe_of(run):
+    return run.read_json("recipe.json")["recipe"]
 
 
 def in_recipe(recipe, code):
@@ -115,6 +120,33 @@ def test_frontier(small_text, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.without_backend
+def test_what_a_search_searches_is_set_by_flags(small_text, tmp_path):
+    flags = ("--budget", "10steps", "--batch_size", 8, "--micro_batch_size", 8, "--schedule", "cosine")
+    flags += ("--warmup", 0.2, "--weight_decay", 0.1, "--betas", "0.8,0.95", "--clip_norm", 0.5, "--dropout", 0.2)
+    run, printed = trained("academic_24h", small_text, tmp_path, *flags)
+    recipe = recipe_of(run)
+    assert {"beta_1": 0.8, "beta_2": 0.95, "weight_decay": 0.1}.items() <= recipe["optimizer"].items()
+    assert (recipe["clip_norm"], recipe["dropout_in_pretraining"]) == (0.5, 0.2)
+    assert recipe["phases"]["1"]["schedule"] == "cosine(warmup=0.2)"
+    for line in lines(run, "learning_rate"):
+        x = (line["step"] - 1) / 10
+        factor = x / 0.2 if x < 0.2 else 0.5 * (1 + math.cos(math.pi * (x - 0.2) / 0.8))
+        assert line["learning_rate"] == pytest.approx(1e-3 * factor)
+    assert keras.models.load_model(tmp_path / "model.keras").backbone.dropout == 0.2
+    for told in (
+        *(
+            "clipping 0.5, published None",
+            "dropout 0.2, published 0.1",
+            "schedule cosine(warmup=0.2), published linear",
+        ),
+        *("weight decay and betas (0.1, (0.8, 0.95)), published (0.01, (0.9, 0.98))", "published outside it"),
+        "entries trained on the text, published those of bert-large-uncased",
+    ):
+        assert told in printed
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["academic_24h", "lamb_76min"])
 def test_muon_takes_the_place_of_a_recipe_s_optimizer(recipe, small_text, tmp_path):
     flags = ("--budget", "2steps", "--batch_size", 8, "--micro_batch_size", 8, "--optimizer", "muon")
@@ -135,8 +167,16 @@ def test_lamb_76min_nvidia(small_text, tmp_path):
     peaks = 6e-3 * (16 / 65536) ** 0.5, 4e-3 * (8 / 32768) ** 0.5
     first = [0, 1 / 7 / 0.2843, *((1 - i / 7) ** 0.5 for i in range(2, 7))]
     assert first[2] == pytest.approx(0.846, abs=1e-3)  # where it jumps to after the warm-up
-    rates = [*(peaks[0] * factor for factor in first), 0, peaks[1] * 0.5**0.5]
+    # NVIDIA's code is a step ahead, one of its 7,038 and 1,563.
+    first = [
+        first[0] + 1 / 7038 / 0.2843,
+        first[1] + 1 / 7038 / 0.2843,
+        *((1 - i / 7 - 1 / 7038) ** 0.5 for i in range(2, 7)),
+    ]
+    rates = [*(peaks[0] * factor for factor in first), peaks[1] / 1563 / 0.128, peaks[1] * (0.5 - 1 / 1563) ** 0.5]
     assert [line["learning_rate"] for line in logged] == pytest.approx(rates)
+    assert keras.models.load_model(tmp_path / "model.keras").backbone.activation == "gelu_approximate"
+    assert recipe_of(run)["architecture"] == {"activation": "gelu_approximate"}
     corpora = [open_corpus(tmp_path / "corpus" / name) for name in ("128", "512")]
     assert [(corpus.rows_kind, corpus.sequence_length) for corpus in corpora] == [("pairs", 128), ("pairs", 512)]
     assert corpora[0].vocabulary == corpora[1].vocabulary
@@ -171,8 +211,19 @@ def test_lamb_scales_with_the_square_root_of_the_batch():
     assert full == [5e-3, {"warmup": 0.2, "power": 1.0}]
     assert half == [pytest.approx(5e-3 / 2**0.5), {"warmup": 0.1, "power": 1.0}]  # the paper's row of 16K
     assert small == [pytest.approx(5e-3 / 8), {"warmup": 0.05, "power": 1.0}]  # 1/320 by the formula
-    assert nvidia == [pytest.approx(3e-3), {"warmup": 0.2843, "power": 0.5}]
-    assert second == [pytest.approx(2e-3), {"warmup": 0.128, "power": 0.5}]
+    assert nvidia == [pytest.approx(3e-3), {"warmup": 0.2843, "power": 0.5, "ahead": 1 / 7038}]
+    assert second == [pytest.approx(2e-3), {"warmup": 0.128, "power": 0.5, "ahead": 1 / 1563}]
+
+
+@pytest.mark.without_backend
+@pytest.mark.parametrize(("name", "steps", "warmup"), [("NVIDIA_128", 7038, 0.2843), ("NVIDIA_512", 1563, 0.128)])
+def test_nvidia_s_rates_are_those_of_its_scheduler(name, steps, warmup):
+    """`PolyWarmUpScheduler` counts the step that is to be made: rate t / T / warm-up, then (1 - t / T) ** 0.5."""
+    code = f"curve = recipe.{name}(recipe.{name}.keywords['published'])[1]; "
+    code += f"print(json.dumps([curve(t / {steps}) for t in range({steps})]))"
+    for t, factor in enumerate(in_recipe("lamb_76min", code), 1):
+        x = t / steps
+        assert factor == pytest.approx(x / warmup if x < warmup else (1 - x) ** 0.5, abs=1e-6)
 
 
 @pytest.mark.without_backend
@@ -237,6 +288,7 @@ def test_the_surface_is_what_stands_so_far(recipe):
     assert in_recipe(recipe, code) == sorted(
         [
             *("batch_ramp", "batch_size", "budget", "checkpoint_every", "corpus", "demo", "devices", "early_stop"),
+            *("betas", "clip_norm", "dropout", "schedule", "warmup", "weight_decay"),
             *("keep_checkpoints", "learning_rate", "loggers", "marks", "mask_rate", "micro_batch_size", "optimizer"),
             *("output_dir", "plan_only", "precision", "preset", "price_per_hour", "recalibrate", "seed", "stop_at"),
             *(("objective", "phases", "variant") if recipe == "lamb_76min" else ()),

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from budgetbert.budget import Budget
+from budgetbert.budget import Budget, Progress
 from budgetbert.errors import InputError
 from budgetbert.training.flags import CIRCUMSTANCE, DECISIVE, Cadence, Options
 
@@ -32,9 +32,36 @@ def test_recipe_json_has_what_decides_apart_from_the_circumstances():
     assert set(options.written(DECISIVE)) == decisive | {"early_stop"}
     assert options.written(DECISIVE)["mask_rate"] == "0.30:0.15"
     changing_nothing = {"output_dir", "plan_only", "recalibrate", "demo"}
-    in_a_form_of_their_own = {"budget", "preset", "optimizer"}
+    in_the_numbers_of_the_recipe = {"schedule", "warmup", "weight_decay", "betas", "clip_norm", "dropout"}
+    in_a_form_of_their_own = {"budget", "preset", "optimizer", *in_the_numbers_of_the_recipe}
     written = {*options.written(DECISIVE), *options.written(CIRCUMSTANCE)}
     assert {*written, *changing_nothing, *in_a_form_of_their_own} == set(options.given)
+
+
+def test_24h_bert_s_early_stop_is_for_days():
+    def of(budget, early_stop="published"):
+        options = Options.read({**ASKED, "budget": budget, "early_stop": early_stop}, family="24h")
+        return options.early_stop, options.given["early_stop"]
+
+    stop, given = of("24h")
+    assert given == "10692s:6.0"
+    # Validation at an eighth of the budget, less the time that is kept back for the end, comes a little before 3 hours.
+    assert stop(Progress(step=1), 10_692, 6.1) and stop(Progress(step=1), 10_691, 6.1) is None
+    assert of("2d")[1] == "21384s:6.0"
+    for budget in ("23h", "20000steps", "1EFLOP"):
+        assert of(budget) == (None, None)
+    assert of("24h", "none") == (None, None)
+    assert of("1h", "30m:5")[1] == "30m:5"
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [("betas", "0.9"), ("betas", "0.9,1"), ("betas", "0.9,0.99,0.999"), ("betas", "a,b"), ("betas", "nan,0.9")]
+    + [("clip_norm", text) for text in ("0", "-1", "nan", "inf", "1e9", "no")],
+)
+def test_betas_and_norms_that_are_none_are_refused(flag, text):
+    with pytest.raises(InputError, match=f"--{flag} '{text}' cannot be read"):
+        Options.read({**ASKED, flag: text}, family="24h")
 
 
 @pytest.mark.parametrize("text", ["two", "0", "-1", "1.5", ""])

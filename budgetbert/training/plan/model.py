@@ -43,6 +43,7 @@ def build_model(recipe, phase, precision, seed, scope):
             vocabulary_size=phase.config["vocabulary_size"],
             dtype=precision,
             next_sentence=recipe.objective == "mlm_nsp",
+            **recipe.architecture,
         )
         optimizer = recipe.optimizer()
     exclude_from_weight_decay(optimizer, model.trainable_variables)

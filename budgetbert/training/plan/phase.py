@@ -39,7 +39,8 @@ class RunPhase:
     def __init__(self, recipe, phase, options, budget, corpus, share=(0, 1)):
         self.recipe, self.phase, self.options = recipe, phase, options
         self.budget, self.corpus, self.share = budget, corpus, share
-        self.config = config_of(options.preset, round_up_to_64(len(corpus.vocabulary)))
+        config = config_of(options.preset, round_up_to_64(len(corpus.vocabulary)))
+        self.config = {**config, **recipe.architecture}
 
     @property
     def sequence_length(self):
