@@ -82,5 +82,5 @@ def test_without_a_stop_rows_cannot_be_sorted_by_stops():
 def test_full_stops_of_any_script_are_counted():
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "。", "।", "a", "."]
     keys = ordering.row_keys("short_sentences_first", vocabulary, np.ones(9, np.int64))
-    assert keys(np.array([[5, 6, 7, 8], [7, 7, 5, 0], [7, 7, 7, 7]])).tolist() == [-3, -1, 0]
+    assert keys(np.array([[5, 7, 6, 7, 8], [7, 7, 5, 0, 0], [7, 7, 8, 8, 7]])).tolist() == [-3, -1, 0]
     ordering.check("short_sentences_first", vocabulary[:7])
