@@ -83,6 +83,7 @@ def test_validation_shows_none_of_the_tokens_that_it_asks_for(undisturbed, small
     assert final["validation_loss"] == pytest.approx(loss, abs=1e-4)
 
 
+@pytest.mark.without_backend
 def test_a_run_of_before_says_that_its_losses_are_of_another_kind(undisturbed, small_corpus, tmp_path, capsys):
     """Finished, it shows its result without a verdict; unfinished, it is not mixed with losses of today's kind."""
     finished, stopped = tmp_path / "finished", tmp_path / "stopped"
@@ -196,6 +197,7 @@ def test_plan_only_plans_and_does_not_train(small_corpus, tmp_path, capsys):
     assert not (tmp_path / "run" / "model.keras").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.without_backend
 @pytest.mark.parametrize(("tokens", "ramp", "accepted"), [(80 * 32 * 32, 0.0, False), (80 * 32 * 32, 0.6, True)])
 def test_plan_and_run_agree_on_what_is_too_short(small_corpus, tmp_path, capsys, tokens, ramp, accepted):
@@ -303,6 +305,7 @@ def test_raw_text_is_prepared_first(small_text, tmp_path):
     assert (tmp_path / "run" / "model.keras").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.without_backend
 def test_a_signal_before_the_first_step_is_as_good_as_any(small_corpus, tmp_path):
     def preempt(line, spent):
@@ -314,6 +317,7 @@ def test_a_signal_before_the_first_step_is_as_good_as_any(small_corpus, tmp_path
     assert [line["step"] for line in log(tmp_path / "run") if "validation_loss" in line].count(0) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.without_backend
 def test_a_plan_gives_way_to_that_of_another_corpus(small_corpus, small_text, tmp_path):
     train(small_corpus.directory, tmp_path / "run", plan_only=True)

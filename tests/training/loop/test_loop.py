@@ -107,6 +107,7 @@ def test_masked_words_are_sampled_by_the_way(small_corpus, tmp_path):
         assert all(0 <= probability <= 1 for _, probability in sample["answers"])
 
 
+@pytest.mark.without_backend
 def test_a_run_that_diverges_goes_back_three_times_and_then_says_so(small_corpus, tmp_path):
     flags = {"budget": "600steps", "learning_rate": 300.0, "checkpoint_every": "20steps", "batch_size": 4}
     with pytest.raises(TrainingError, match=r"the loss diverged 4 times.*lower --learning_rate"):
@@ -200,6 +201,7 @@ def test_a_run_goes_on_on_another_backend(small_corpus, tmp_path):
         np.testing.assert_allclose(one, two, atol=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.without_backend
 def test_a_signal_during_a_large_batch_is_obeyed_within_a_call(small_corpus, tmp_path):
     calls = []
@@ -262,6 +264,7 @@ def test_a_signal_at_the_last_validation_leaves_it_to_the_next_start(small_corpu
     assert final["validation_loss"] == validation["validation_loss"]
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_with_float32(small_corpus, tmp_path):
     ends = []
     for precision in ("float32", "mixed_bfloat16"):

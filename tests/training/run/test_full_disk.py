@@ -19,6 +19,7 @@ def left_over(directory):
     return [name for _, folders, files in os.walk(directory) for name in (*folders, *files) if ".tmp" in name]
 
 
+@pytest.mark.slow
 @pytest.mark.without_backend
 def test_each_write_that_fails_ends_the_run_and_the_same_command_goes_on(
     finished_run, small_corpus, tmp_path, monkeypatch
