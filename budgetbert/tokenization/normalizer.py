@@ -146,9 +146,10 @@ class Normalizer:
         import tensorflow as tf
         import tensorflow_text as tf_text
 
-        strings = tf.strings.regex_replace(strings, _CONTROL_RE2, " ")
-        # case_fold_utf8 is NFKC_Casefold.
-        strings = tf_text.case_fold_utf8(strings) if self.lowercase else tf_text.normalize_utf8(strings, "NFKC")
+        strings = tf_text.normalize_utf8(tf.strings.regex_replace(strings, _CONTROL_RE2, " "), "NFKC")
+        if self.lowercase:
+            # It is NFKC_Casefold, but makes a letter of U+0345 where it stands, before marks are in their order.
+            strings = tf_text.case_fold_utf8(strings)
         if self.strip_accents:
             marked = tf_text.normalize_utf8(strings, "NFD")
             strings = tf_text.normalize_utf8(tf.strings.regex_replace(marked, _ACCENTS_RE2, ""), "NFC")

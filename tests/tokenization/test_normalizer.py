@@ -1,4 +1,5 @@
 import functools
+import random
 
 import pytest
 from tokenizers import Regex, normalizers
@@ -119,6 +120,16 @@ def test_no_more_than_thirty_marks_in_a_row_are_read_and_that_takes_no_time(norm
     assert normalizer(text) == normalizer(f"a{marks[:37]}b e\u0301")  # 30 of them and 7 joiners
     assert in_graph(normalizer, [text]) == [normalizer(text)]
     assert "".join(step_by_step(normalizer, text).split()) == "".join(normalizer(text).split())
+
+
+@pytest.mark.parametrize("normalizer", NORMALIZERS, ids=repr)
+def test_marks_at_random_are_read_alike_everywhere(normalizer):
+    draw, marks = random.Random(0), [*map(chr, range(0x300, 0x370)), *"゙ֿؘِّ֑\u0f71\u0f73\u1dc0"]
+    words = [draw.choice("aοᾳか") + "".join(draw.choices(marks, k=draw.randint(0, 40))) for _ in range(900)]
+    texts = ["".join(words[start : start + 9]) for start in range(0, 900, 9)]
+    expected = [normalizer(text) for text in texts]
+    assert in_graph(normalizer, texts) == expected
+    assert [step_by_step(normalizer, text).split() for text in texts] == [text.split() for text in expected]
 
 
 def step_by_step(normalizer, text):
