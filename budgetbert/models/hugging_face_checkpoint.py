@@ -13,6 +13,7 @@ from budgetbert.models import (
     BertBudgetTextClassifierPreprocessor,
     BertBudgetTokenizer,
 )
+from budgetbert.models.crammed_checkpoint import MODEL_TYPE, load_crammed
 from budgetbert.models.hugging_face import FAMILIES, from_torch, from_transformers
 from budgetbert.tokenization.normalizer import KINDS, Normalizer
 from budgetbert.tokenization.vocabulary import SPECIAL_TOKENS, plain_tokenizer
@@ -31,7 +32,7 @@ _PROBES = (
 
 
 def load_transformers(directory, sequence_length=128, **kwargs):
-    """Loads a BERT or Megatron-BERT checkpoint, or an export of ours, with its tokenizer.
+    """Loads a BERT or Megatron-BERT checkpoint, crammed-BERT's own, or an export of ours, with its tokenizer.
 
     No code of the folder is run: `modeling_budgetbert.py` of an export is recognised by its config and read with our
     own. Text passes our normaliser, lower-casing and stripping accents as the checkpoint's tokenizer does: the ids are
@@ -52,6 +53,8 @@ def load_transformers(directory, sequence_length=128, **kwargs):
 
     config, _ = transformers.PretrainedConfig.get_config_dict(directory)
     family, names = config.get("model_type"), config.get("architectures") or ()
+    if family == MODEL_TYPE:
+        return load_crammed(directory, config, sequence_length, **kwargs)
     if family != "budgetbert" and family not in FAMILIES:
         code = ", which needs code of its own that is not run" if "auto_map" in config else ""
         raise ValueError(f"{directory} is a model of type {family!r}{code}: only BERT and Megatron-BERT convert.")

@@ -192,10 +192,24 @@ def test_trainer_runs(folders, tmp_path):
     tokenizer = transformers.AutoTokenizer.from_pretrained(folders["masked_lm"])
     trainer = transformers.Trainer(
         model=load("AutoModelForMaskedLM", folders["masked_lm"], **TRUST),
-        args=transformers.TrainingArguments(str(tmp_path), max_steps=2, report_to=[], use_cpu=True, disable_tqdm=True),
+        args=transformers.TrainingArguments(str(tmp_path), max_steps=10, report_to=[], use_cpu=True, disable_tqdm=True),
         train_dataset=[dict(tokenizer(text)) for text in ["the cat sat", "a dog"] * 8],
         data_collator=transformers.DataCollatorForLanguageModeling(tokenizer),
     )
-    assert trainer.train().global_step == 2
+    assert trainer.train().global_step == 10
     trainer.save_model(str(tmp_path / "saved"))
     assert load("AutoModelForMaskedLM", str(tmp_path / "saved"), **TRUST)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["masked_lm", "classifier"])
+def test_sentence_transformers_embeds(source, folders):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    embedder = sentence_transformers.SentenceTransformer(folders[source], trust_remote_code=True, device="cpu")
+    texts = ["the cat sat on the mat.", "a dog"]
+    batch = transformers.AutoTokenizer.from_pretrained(folders[source])(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        hidden = load("AutoModel", folders[source], **TRUST)(**batch).last_hidden_state
+    mask = batch["attention_mask"][:, :, None]
+    expected = (hidden * mask).sum(1) / mask.sum(1)
+    torch.testing.assert_close(torch.tensor(embedder.encode(texts)), expected, atol=1e-5, rtol=1e-4)
