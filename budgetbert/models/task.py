@@ -27,6 +27,8 @@ def check_parts(cls, backbone, preprocessor):
     """
     if not isinstance(backbone, BertBudget):
         mend = "give its .backbone" if hasattr(backbone, "backbone") else "give a BertBudget, or call from_preset()"
+        if isinstance(backbone, keras.Model) and not hasattr(backbone, "backbone"):  # as `clone_model` makes of one
+            mend = "a copy of an encoder is BertBudget.from_config(encoder.get_config())"
         raise ValueError(f"The backbone of a {cls.__name__} is an encoder, not a {type(backbone).__name__}: {mend}.")
     if preprocessor is not None and not isinstance(preprocessor, cls.preprocessor_cls.__bases__[-1]):
         raise ValueError(

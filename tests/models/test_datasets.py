@@ -155,6 +155,10 @@ def test_a_masked_lm_shuffles_splits_and_takes_datasets():
 WRONG_PARTS = {
     "a masked-LM as encoder": (lambda: BertBudgetTextClassifier(masked_lm(), 2), "give its .backbone"),
     "a name as encoder": (lambda: BertBudgetMaskedLM("tiny_24h"), "not a str: give a BertBudget"),
+    "a clone": (
+        lambda: BertBudgetTextClassifier(keras.models.clone_model(encoder()), 2),
+        r"not a Functional: a copy of an encoder is BertBudget\.from_config",
+    ),
     "the other preprocessor": (
         lambda: BertBudgetTextClassifier(encoder(), 2, masked_lm().preprocessor),
         r"give BertBudgetTextClassifierPreprocessor\(tokenizer\)",
