@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from budgetbert.export.token_function import token_function
 from budgetbert.export.tokenizer_file import write_tokenizer
+from budgetbert.models.loading import check_not_quantized
 from budgetbert.models.logits import label_names, problem_type
 
 
@@ -24,6 +25,7 @@ def write_litert(model, directory, weights):
     Returns:
         Dict of facts for `export.json`.
     """
+    check_not_quantized(model)
     length = min(model.preprocessor.sequence_length, model.backbone.max_sequence_length)
     function = token_function(model, batch=1, length=length)
     module = tf.Module()

@@ -12,6 +12,7 @@ from budgetbert.errors import InputError
 from budgetbert.layers.embedding import sinusoid
 from budgetbert.models import BertBudget, BertBudgetMaskedLM, BertBudgetTextClassifier
 from budgetbert.models.hugging_face_weights import assign, assign_back
+from budgetbert.models.loading import check_not_quantized
 from budgetbert.models.logits import problem_type
 
 # What each architecture of Transformers fixes, in our terms.
@@ -62,6 +63,7 @@ def to_transformers(model):
     import torch
     import transformers
 
+    check_not_quantized(model)
     encoder = model.backbone
     classifies = isinstance(model, BertBudgetTextClassifier)
     family = _family(model)
@@ -144,6 +146,7 @@ def to_torch(model):
 
     from budgetbert.models import modeling_budgetbert as modeling
 
+    check_not_quantized(model)
     encoder = model.backbone
     classifies = isinstance(model, BertBudgetTextClassifier)
     task = "ForSequenceClassification" if classifies else "ForMaskedLM"
@@ -258,7 +261,7 @@ def _make_classifier(encoder, config, **kwargs):
         **kwargs: further arguments of `BertBudgetTextClassifier`.
     """
     labels = [config.id2label[index] for index in range(config.num_labels)]
-    named = config.num_labels > 1 and labels != [f"LABEL_{index}" for index in range(config.num_labels)]
+    named = labels != [f"LABEL_{index}" for index in range(config.num_labels)]
     dropout = getattr(config, "classifier_dropout", None)  # Megatron-BERT has none.
     model = BertBudgetTextClassifier(
         encoder,

@@ -73,6 +73,10 @@ def test_transformers_refuses_another_activation_and_lora():
 
     with pytest.raises(InputError, match="cannot apply the classifier's activation 'tanh'"):
         to_transformers(classifier(activation="tanh"))
+    quantized = classifier()
+    quantized.quantize("int8")
+    with pytest.raises(InputError, match=r"is quantized \(int8\), which this format does not hold"):
+        to_transformers(quantized)
     model = classifier()
     model.backbone.enable_lora(2)
     with pytest.raises(ValueError, match="has LoRA enabled"):

@@ -334,3 +334,13 @@ def test_the_served_graph_keras_hub_and_hugging_face_make_the_same_tokens(real):
         keras_hub += [[2, *map(int, ids[: length - 2]), 3] for ids in reader(batch)]
     assert served == expected
     assert keras_hub == expected
+
+
+@pytest.mark.without_backend
+def test_one_logit_keeps_its_label(tmp_path):
+    model = classifier("tiny_bert", num_classes=1, activation="sigmoid")
+    model.label_names = ["positive"]
+    back = load_transformers(export(model, tmp_path / "folder"))
+    assert (back.label_names, back.num_classes) == (["positive"], 1)
+    assert isinstance(back.loss, keras.losses.BinaryCrossentropy)
+    assert load_transformers(export(classifier("tiny_bert", num_classes=1), tmp_path / "score")).label_names is None
