@@ -10,6 +10,12 @@ from absl import app, flags
 from budgetbert.errors import InputError, TrainingError, is_disk_full, one_line
 from budgetbert.launchers import announced_backend
 
+# What a disk, its mount or a limit of the system refuses, and no program can help.
+_OF_THE_SYSTEM = (
+    *(errno.EACCES, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.EPERM, errno.EROFS),
+    *(errno.ESTALE, errno.ETIMEDOUT),
+)
+
 
 def run(main, arguments=False):
     """Parses the absl flags, runs `main()` and exits.
@@ -17,8 +23,8 @@ def run(main, arguments=False):
     With `arguments`, what stands on the command line besides the flags is given to `main` as positional arguments.
 
     The exit code is 0 if `main` returns (or `--help` was asked for), 2, with one sentence, on bad input (`InputError`,
-    or a flag that absl refuses), and 1 on anything else: with one sentence on a `TrainingError` and a full disk, else a
-    stack trace.
+    or a flag that absl refuses), and 1 on anything else: with one sentence on a `TrainingError`, a full disk or what
+    else the system refuses of a file, else a stack trace.
     """
     app.define_help_flags()
     program = os.path.basename(sys.argv[0])
@@ -42,6 +48,9 @@ def run(main, arguments=False):
         print(f"{program}: interrupted", file=sys.stderr)
         sys.exit(1)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM and error.filename:
+            print(f"{program}: {error.filename}: {error.strerror}: mend that, and run it again.", file=sys.stderr)
+            sys.exit(1)
         if not is_disk_full(error):
             raise
         print(

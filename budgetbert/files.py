@@ -116,6 +116,10 @@ class Lock:
         self._descriptor = os.open(path, flags, 0o666)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.release()
+            # The system does not say which file it is about.
+            raise type(error)(error.errno, error.strerror, str(path)) from error
         except BaseException:
             self.release()
             raise

@@ -42,7 +42,9 @@ class Shard:
                 self._descriptor = os.dup(file.fileno())
         except FileNotFoundError as error:
             raise UnreadableRows(f"{path} is missing") from error
-        except (OSError, ValueError, EOFError) as error:
+        except OSError as error:
+            raise UnreadableRows(f"{path} cannot be read ({error.strerror})") from error
+        except (ValueError, EOFError) as error:
             raise UnreadableRows(f"{path} is truncated or no shard") from error
         self._row_bytes = math.prod(shape[1:]) * np.dtype(dtype).itemsize
         whole, is_as_stated = self._begin + shape[0] * self._row_bytes, header == (shape, False, np.dtype(dtype))

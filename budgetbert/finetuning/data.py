@@ -273,7 +273,7 @@ def _labels(values, task, path, first_line):
         label = classes.get(value) if task.labels else _score(value)
         if label is None:
             known = ", ".join(task.labels) or "a score from 0 to 5"
-            raise InputError(f"{path}, line {line:,}: the label {value!r} is none of {task.title}'s ({known}).")
+            raise InputError(f"{path}, line {line:,}: the label {value[:100]!r} is none of {task.title}'s ({known}).")
         labels.append(label)
     return np.array(labels, np.int32 if task.labels else np.float32)
 

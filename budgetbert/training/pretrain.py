@@ -8,8 +8,6 @@ import shutil
 import sys
 import time
 
-from rich.console import Console
-
 from budgetbert.budget import BudgetClock, PhaseClock, Progress
 from budgetbert.corpus.prepare import check_sources, is_prepared
 from budgetbert.corpus.store import write_vocabulary
@@ -35,7 +33,7 @@ from budgetbert.training.recipe import Recipe as Recipe
 from budgetbert.training.run.callbacks import make_callbacks
 from budgetbert.training.run.checkpoints import Checkpoints
 from budgetbert.training.run.directory import Run, one_sentence
-from budgetbert.training.run.display import Display, print_result
+from budgetbert.training.run.display import Display, LastingConsole, print_result
 from budgetbert.training.run.report import write_report
 from budgetbert.training.step.base import make_step
 from budgetbert.training.step.devices import open_devices
@@ -83,7 +81,7 @@ def pretrain(
         stack.enter_context(one_sentence(options.output_dir))
         # Where nobody looks, in a file or the output of a job, paths are not to be torn in two.
         width = None if sys.stdout.isatty() else 160
-        console = Console(soft_wrap=True, width=width, quiet=not processes.first)
+        console = LastingConsole(soft_wrap=True, width=width, quiet=not processes.first)
 
         # 1. What was asked for: all that decides the result, alike in all processes.
         published, recipe = recipe, recipe.with_settings(options)

@@ -3,8 +3,8 @@
 Run       python -m tests.faults.fuzz KIND SEED NUMBER FOLDER FILE
 
 Writes a line of JSON for each input: what was done to it and how it ended. `clean`: as the sound one. `sentence`: an
-error that the command line tells in one line. `traceback`, `hang` (over 60 seconds) and `silent`, a result that differs
-from that of the sound input without a word, are what must not be. The same seed and number give the same inputs.
+error that the command line tells in one line. `traceback`, `hang` (over 180 seconds) and `silent`, a result that
+differs from that of the sound input without a word, are what must not be. The same seed gives the same inputs.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ import warnings
 from pathlib import Path
 
 KINDS = ("corpus", "run", "state", "keras_file", "preset", "hugging_face", "glue", "flags")
-SECONDS = 60
+SECONDS = 180
 
 
 class Waited(BaseException):

@@ -17,17 +17,20 @@ class Diverged(Exception):
 
 
 class Signals:
-    """Context in which SIGTERM, SIGUSR1 (Slurm's notice of preemption) and SIGINT only set `name`.
+    """Context in which SIGTERM, SIGUSR1 (Slurm's notice of preemption), SIGINT and SIGHUP only set `name`.
+
+    SIGHUP comes where the terminal of a run is closed. What is ignored, as under `nohup`, stays so.
 
     Until `defer` is called they end the process at once with code 0: before the first step nothing is lost by it.
     """
 
-    _NAMES = ("SIGTERM", "SIGUSR1", "SIGINT")
+    _NAMES = ("SIGTERM", "SIGUSR1", "SIGINT", "SIGHUP")
 
     def __enter__(self):
         self.name = None
         self._deferred = False
-        self._old = {name: signal.signal(getattr(signal, name), self._receive) for name in self._NAMES}
+        names = [name for name in self._NAMES if signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN]
+        self._old = {name: signal.signal(getattr(signal, name), self._receive) for name in names}
         return self
 
     def defer(self):

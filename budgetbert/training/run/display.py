@@ -1,10 +1,28 @@
 """A run on the terminal: the progress bar, and the result at its end."""
 
+import os
+import sys
+
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from budgetbert.reporting.numbers import nats, number, share, short
 from budgetbert.reporting.page import phrases
+
+
+class LastingConsole(Console):
+    """A console of which the run does not depend: where nobody reads any more, it falls silent.
+
+    A pipe is closed by `head`, or with the connection of whoever looked on; rich's own console then ends the program.
+    """
+
+    def on_broken_pipe(self):
+        self.quiet = True
+        # What Python itself would still write at the end goes nowhere.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 class Display:

@@ -193,6 +193,38 @@ def _is_number(value):
     return isinstance(value, int | float) and math.isfinite(value)
 
 
+def _is_step(value):
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_amount(value):
+    """Returns whether a line of the log may have a value as a number; what was not finite is written as `None`."""
+    return value is None or type(value) in (int, float)
+
+
+def _are_samples(value):
+    return isinstance(value, list) and all(isinstance(sample, dict) for sample in value)
+
+
+# What readers of a log rely on, where a line has it.
+_KINDS_OF_A_LINE = {
+    "step": _is_step,
+    "phase": _is_step,
+    # A run that went on from nothing says null.
+    "resumed_from_step": lambda value: value is None or _is_step(value),
+    "final": lambda value: type(value) is bool,
+    "incident": lambda value: isinstance(value, str),
+    "message": lambda value: isinstance(value, str),
+    "changed": lambda value: isinstance(value, dict),
+    "samples": _are_samples,
+    "seconds": lambda value: _is_amount(value) or (isinstance(value, dict) and all(map(_is_amount, value.values()))),
+    "mark": _is_amount,
+    "path": lambda value: isinstance(value, str),
+    **dict.fromkeys(("tokens", "flops", "elapsed_seconds", "loss", "validation_loss", "learning_rate"), _is_amount),
+    **dict.fromkeys(("tokens_per_second", "mfu", "batch_size", "mask_rate", "gradient_norm"), _is_amount),
+}
+
+
 def _drop_after(lines, step):
     while lines and lines[-1]["step"] > step:
         lines.pop()
@@ -223,6 +255,13 @@ def read_lines(path):
     lines = _read(path, lambda file: [json.loads(line) for line in file if line.endswith("\n")]) or []
     if not all(isinstance(line, dict) for line in lines):
         raise InputError(f"{path} is not the log of a run: give another --output_dir.")
+    for number, line in enumerate(lines, start=1):
+        for key, is_right in _KINDS_OF_A_LINE.items():
+            if key in line and not is_right(line[key]):
+                raise InputError(
+                    f"{path} is damaged, as its line {number} has the {key} {str(line[key])[:50]!r}: delete that line, "
+                    "or give another --output_dir."
+                )
     return lines
 
 

@@ -8,6 +8,7 @@ from markupsafe import Markup, escape
 
 from budgetbert import files
 from budgetbert.budget import Budget, utilization
+from budgetbert.errors import InputError
 from budgetbert.reporting import numbers
 from budgetbert.reporting import page as pages
 from budgetbert.reporting.charts import curve_chart, draw_loss, loss_chart
@@ -58,7 +59,15 @@ def write_report(directory):
     """
     record = read_record(directory)
     page, picture = (os.path.join(directory, name) for name in ("report.html", "loss.png"))
-    files.write(page, render(record))
+    try:
+        text = render(record)
+    # What only the page asks for is looked at here, by using it.
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{directory} has no page, as its log.jsonl, plan.json or recipe.json is damaged ({error!r:.200}): put it "
+            "back from a copy."
+        ) from error
+    files.write(page, text)
     losses = [record.series("tokens", key) for key in ("loss", "validation_loss")]
     with files.replacing(picture) as temporary:
         draw_loss(*losses, record.unigram_entropy, temporary)

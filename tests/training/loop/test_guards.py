@@ -76,7 +76,7 @@ def test_an_early_stop_waits_for_its_time():
     assert EarlyStop(Budget.parse("100steps"), 6.0)(Progress(step=100), 0, 7.0)
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGHUP"])
 def test_a_signal_before_the_first_step_ends_with_code_0(name):
     code = "\n".join(
         [

@@ -111,3 +111,21 @@ def test_what_is_no_run_or_damaged_is_one_sentence(record, tmp_path):
     (tmp_path / "recipe.json").write_text("[]")
     with pytest.raises(InputError, match="holds no run"):
         read_record(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"resumed_from_step": "x"}',
+        '{"incident": "rollback", "step": "x"}',
+        '{"validation_loss": 1, "step": "a"}',
+        '{"samples": 3, "step": 1}',
+        '{"step": 1, "loss": [2]}',
+        '{"final": 1}',
+    ],
+)
+def test_a_line_of_another_kind_is_named(line, tmp_path):
+    (tmp_path / "recipe.json").write_text('{"recipe": {"seed": 0}}')
+    (tmp_path / "log.jsonl").write_text('{"step": 0, "validation_loss": 7.0}\n' + line + "\n")
+    with pytest.raises(InputError, match=r"log\.jsonl is damaged, as its line 2 has the"):
+        read_record(str(tmp_path))
