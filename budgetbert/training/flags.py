@@ -3,6 +3,7 @@
 # ruff: noqa: RUF009 (each call makes a field)
 
 import dataclasses
+import json
 import math
 import os
 import re
@@ -27,7 +28,7 @@ _HIGHEST_LOSS = 1000.0
 # The crammed architecture even where the recipe's is another: in minutes a mini_24h does not get below the unigram
 # entropy (docs/LOG.md, 2026-11-21), a mini_crammed does.
 _DEMO = {"preset": "mini_crammed", "corpus": "demo", "budget": "4m", "marks": None}
-_DAY, _HIGHEST_NORM = 86_400, 1e6
+_DAY, _HIGHEST_NORM, _MOST_OF_A_SIZE = 86_400, 1e6, 2**17
 _PATHS = ("corpus", "output_dir")  # Of several processes where they lie may differ, what stands there may not.
 
 
@@ -96,6 +97,25 @@ def _parse_betas(text):
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
         raise InputError(f"--betas {text!r} cannot be read: write two numbers of Adam from 0 to under 1, as 0.9,0.98.")
     return betas
+
+
+def _parse_config(text):
+    known = {name for preset in PRESETS.values() for name in preset["backbone"]} - {"vocabulary_size"}
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError):
+        config = None
+    if not isinstance(config, dict):
+        raise InputError(f"--config {text!r} cannot be read: write an object of JSON, as '{{\"num_layers\": 6}}'.")
+    for name, value in config.items():
+        if name not in known:
+            raise InputError(f"--config: {name} is no field of an architecture: they are {', '.join(sorted(known))}.")
+        sample = next(preset["backbone"][name] for preset in PRESETS.values() if name in preset["backbone"])
+        is_whole = isinstance(sample, int) and not isinstance(sample, bool)
+        fits = 0 < value <= _MOST_OF_A_SIZE if is_whole and type(value) is int else type(value) is type(sample)
+        if not (fits or (name == "num_segments" and value == 0)):
+            raise InputError(f"--config: {name} is {json.dumps(value)}, where {json.dumps(sample)} is an example.")
+    return config
 
 
 def _parse_clip_norm(text):
@@ -198,6 +218,13 @@ class Options:
     dropout: float | None = _flag(
         None, _FLOAT, None, "In pretraining, and in the saved model unless 0; default: as published.", 0.0, 0.9
     )
+    config: dict = _flag(
+        None,
+        _STRING,
+        None,
+        'For research: fields of the architecture that differ from the preset, as {"num_layers": 6}.',
+        parse=_parse_config,
+    )
     batch_ramp: float = _flag(
         DECISIVE, _FLOAT, _RECIPE, "Share of the budget over which the batch grows; 0: none.", 0.0, 1.0
     )
@@ -274,6 +301,7 @@ class Options:
         check_batch_sizes(given["batch_size"], given["micro_batch_size"])
         read["preset"] = _resolve_preset(given["preset"], family)
         read.update({name: read[name] or () for name in ("marks", "loggers")})
+        read["config"] = read["config"] or {}
         return cls(**read, given=given)
 
     def written(self, kind):

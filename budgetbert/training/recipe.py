@@ -135,11 +135,13 @@ class Recipe:
             )
         if options.clip_norm is not None:
             changed["clip_norm"] = options.clip_norm if options.clip_norm < math.inf else None
+        architecture = {**self.architecture, **options.config}
         if options.dropout is not None:
             changed["dropout"] = options.dropout > 0
             # Without dropout in pretraining the architecture keeps its own, for finetuning.
             if options.dropout:
-                changed["architecture"] = {**self.architecture, "dropout": options.dropout}
+                architecture["dropout"] = options.dropout
+        changed["architecture"] = architecture
         return dataclasses.replace(self, **changed)
 
     @property
@@ -237,6 +239,7 @@ def deviations(recipe, options, vocabulary_size, corpora):
         "optimizer": (optimizer_name(ours), optimizer_name(theirs)),
         "weight decay and betas": (settings_of(ours), settings_of(theirs)),
         "clipping": (asked.clip_norm, recipe.clip_norm),
+        "fields of the architecture (research)": (options.config or "none", "none"),
         "batch ramp": (options.batch_ramp, recipe.batch_ramp),
         "objective": (recipe.objective, recipe.published_objective),
         "vocabulary": (vocabulary_size, -(-published_vocabulary // 64) * 64),

@@ -288,7 +288,7 @@ def test_the_surface_is_what_stands_so_far(recipe):
     assert in_recipe(recipe, code) == sorted(
         [
             *("batch_ramp", "batch_size", "budget", "checkpoint_every", "corpus", "demo", "devices", "early_stop"),
-            *("betas", "clip_norm", "dropout", "schedule", "warmup", "weight_decay"),
+            *("betas", "clip_norm", "config", "dropout", "schedule", "warmup", "weight_decay"),
             *("keep_checkpoints", "learning_rate", "loggers", "marks", "mask_rate", "micro_batch_size", "optimizer"),
             *("output_dir", "plan_only", "precision", "preset", "price_per_hour", "recalibrate", "seed", "stop_at"),
             *(("objective", "phases", "variant") if recipe == "lamb_76min" else ()),

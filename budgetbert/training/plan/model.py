@@ -1,7 +1,10 @@
 """The model of a run, built for its corpus."""
 
+import contextlib
+
 import keras
 
+from budgetbert.errors import InputError, one_line
 from budgetbert.models.masked_lm import BertBudgetMaskedLM
 from budgetbert.models.preprocessors import BertBudgetMaskedLMPreprocessor
 from budgetbert.models.tokenizer import BertBudgetTokenizer
@@ -35,7 +38,7 @@ def build_model(recipe, phase, precision, seed, scope):
         mask_selection_rate=phase.options.mask_rate(1.0),
         mask_selection_length=phase.predictions_at(1.0),
     )
-    with scope:
+    with scope, _refused_config(phase.options.config):
         model = BertBudgetMaskedLM.from_preset(
             phase.options.preset,
             load_weights=False,
@@ -48,3 +51,14 @@ def build_model(recipe, phase, precision, seed, scope):
         optimizer = recipe.optimizer()
     exclude_from_weight_decay(optimizer, model.trainable_variables)
     return model, optimizer
+
+
+@contextlib.contextmanager
+def _refused_config(config):
+    """Context in which a model is built; makes what does not fit together in `--config` an `InputError`."""
+    try:
+        yield
+    except ValueError as error:
+        if not config:
+            raise
+        raise InputError(f"--config makes no model: {one_line(error)}.") from error
