@@ -44,7 +44,8 @@ class Shard:
             raise UnreadableRows(f"{path} is missing") from error
         except OSError as error:
             raise UnreadableRows(f"{path} cannot be read ({error.strerror})") from error
-        except (ValueError, EOFError) as error:
+        # NumPy reads the header as Python source, and raises whatever that leads to.
+        except Exception as error:
             raise UnreadableRows(f"{path} is truncated or no shard") from error
         self._row_bytes = math.prod(shape[1:]) * np.dtype(dtype).itemsize
         whole, is_as_stated = self._begin + shape[0] * self._row_bytes, header == (shape, False, np.dtype(dtype))

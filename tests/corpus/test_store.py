@@ -250,6 +250,15 @@ def test_a_manifest_that_is_not_as_it_was_written_is_refused(corpus):
         store.open_corpus(corpus.directory)
 
 
+def test_a_header_that_is_no_python_is_refused(corpus):
+    path = corpus.directory / "train-00001.npy"
+    content = bytearray(path.read_bytes())
+    content[40:128] = bytes(88)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"train-00001\.npy is truncated or no shard"):
+        store.open_corpus(corpus.directory)
+
+
 def test_a_manifest_of_brackets_is_refused(corpus):
     (corpus.directory / "manifest.json").write_text("[" * 200_000)
     with pytest.raises(InputError, match="is not the manifest"):
