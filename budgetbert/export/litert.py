@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from budgetbert.export.token_function import token_function
 from budgetbert.export.tokenizer_file import write_tokenizer
-from budgetbert.models.loading import check_not_quantized
 from budgetbert.models.logits import label_names, problem_type
+from budgetbert.models.quantization import check_not_quantized
 
 
 def write_litert(model, directory, weights):

@@ -12,8 +12,8 @@ from budgetbert.errors import InputError
 from budgetbert.layers.embedding import sinusoid
 from budgetbert.models import BertBudget, BertBudgetMaskedLM, BertBudgetTextClassifier
 from budgetbert.models.hugging_face_weights import assign, assign_back
-from budgetbert.models.loading import check_not_quantized
 from budgetbert.models.logits import problem_type
+from budgetbert.models.quantization import check_not_quantized
 
 # What each architecture of Transformers fixes, in our terms.
 FAMILIES = {
