@@ -4,19 +4,18 @@ Each is prepared cased and with its accents, with a vocabulary of 32,768 and of 
 `frontier` spends the same FLOPs. What is unknown is counted on held-out documents. Text that is not at hand is left out
 and told. A language that is done is not done again, so a killed run goes on.
 
-Run       python tools/compare_languages.py --output_dir runs/languages [--help_pages DIR] [--thai_words FILE]
+Run       python tools/compare_languages.py --output_dir runs/languages [--help_pages DIR] [--messages DIR]
 Time      10 min a language on two cores
 Text      `languages` of BUDGETBERT_DATA; for Japanese and Korean the help of LibreOffice (Debian's packages
-          libreoffice-help-ja and -ko lay it in /usr/share/libreoffice/help); for Thai words drawn at random with the
-          frequencies of a list (phupha_word_freqs.txt of the package pythainlp), joined without spaces
+          libreoffice-help-ja and -ko lay it in /usr/share/libreoffice/help); for Thai the messages of its programs
+          (package libreoffice-l10n-th; `pip install polib` reads them), forty in a document
 """
 
 import html.parser
-import itertools
 import json
 import os
 import pathlib
-import random
+import re
 import subprocess
 import sys
 
@@ -28,7 +27,7 @@ from budgetbert.errors import InputError
 
 flags.DEFINE_string("output_dir", None, "Folder for texts, corpora, runs and the table.")
 flags.DEFINE_string("help_pages", "/usr/share/libreoffice/help", "Folder with the folders ja and ko of HTML pages.")
-flags.DEFINE_string("thai_words", None, "File of a Thai word, a tab and its number in each line.")
+flags.DEFINE_string("messages", "/usr/lib/libreoffice/program/resource/th", "Folder with catalogs of Thai, *.mo.")
 flags.DEFINE_string("budget", "25TFLOP", "FLOPs of each training.")
 flags.DEFINE_list("languages", None, "Codes of those to take; all by default.")
 FLAGS = flags.FLAGS
@@ -37,7 +36,7 @@ LANGUAGES = {
     "zh": "Chinese",
     "ja": "Japanese",
     "ko": "Korean",
-    "th": "Thai (random words)",
+    "th": "Thai (messages)",
     "hi": "Hindi",
     "ar": "Arabic",
     "tr": "Turkish",
@@ -47,8 +46,8 @@ LANGUAGES = {
 }
 _SIZES = (32_768, 8_192)
 _RECIPES = pathlib.Path(__file__).parents[1] / "recipes"
-# Of the Thai text: a space ends a clause, as in real text; a document has so many clauses.
-_THAI_DOCUMENTS, _CLAUSES, _WORDS_OF_A_CLAUSE = 1_500, 40, (2, 14)
+_MESSAGES_OF_A_DOCUMENT = 40
+_THAI = re.compile("[\u0e01-\u0e5b]")
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 
 
@@ -80,8 +79,8 @@ def text_of(language, output):
     if language in ("ja", "ko") and os.path.isdir(folder := os.path.join(FLAGS.help_pages, language)):
         pages = sorted(pathlib.Path(folder).rglob("*.html"))
         documents = filter(None, (prose(page.read_text(encoding="utf-8", errors="replace")) for page in pages))
-    elif language == "th" and FLAGS.thai_words:
-        documents = random_text(FLAGS.thai_words)
+    elif language == "th" and os.path.isdir(FLAGS.messages):
+        documents = messages(FLAGS.messages)
     if documents is not None:
         lines = [json.dumps({"text": document}, ensure_ascii=False) for document in documents]
         files.write(made, "\n".join(lines) + "\n")
@@ -118,18 +117,15 @@ def prose(page):
     return "\n".join(filter(None, parser.paragraphs))
 
 
-def random_text(path):
-    """Yields documents (str) of words drawn at random with the frequencies of a list, clauses between spaces."""
-    with open(path, encoding="utf-8") as file:
-        listed = [line.rstrip("\n").split("\t") for line in file]
-    # The most frequent entries are single letters, which are no words.
-    counted = [(word, int(number)) for word, number in listed if len(word) > 1]
-    words, numbers = zip(*counted, strict=True)
-    summed = list(itertools.accumulate(numbers))
-    generator = random.Random(0)
-    for _ in range(_THAI_DOCUMENTS):
-        lengths = [generator.randint(*_WORDS_OF_A_CLAUSE) for _ in range(_CLAUSES)]
-        yield " ".join("".join(generator.choices(words, cum_weights=summed, k=length)) for length in lengths)
+def messages(folder):
+    """Yields documents (str) of the Thai messages of the catalogs in a folder, one in a line."""
+    import polib
+
+    found = []
+    for path in sorted(pathlib.Path(folder).rglob("*.mo")):
+        found += [" ".join(entry.msgstr.split()) for entry in polib.mofile(path) if _THAI.search(entry.msgstr)]
+    for start in range(0, len(found), _MESSAGES_OF_A_DOCUMENT):
+        yield "\n".join(found[start : start + _MESSAGES_OF_A_DOCUMENT])
 
 
 def measure(language, text, output):
