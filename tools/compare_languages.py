@@ -46,7 +46,8 @@ LANGUAGES = {
 }
 _SIZES = (32_768, 8_192)
 _RECIPES = pathlib.Path(__file__).parents[1] / "recipes"
-_MESSAGES_OF_A_DOCUMENT = 40
+# Shorter messages are names of buttons.
+_MESSAGES_OF_A_DOCUMENT, _SHORTEST_MESSAGE = 40, 20
 _THAI = re.compile("[\u0e01-\u0e5b]")
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 
@@ -123,7 +124,8 @@ def messages(folder):
 
     found = []
     for path in sorted(pathlib.Path(folder).rglob("*.mo")):
-        found += [" ".join(entry.msgstr.split()) for entry in polib.mofile(path) if _THAI.search(entry.msgstr)]
+        texts = (" ".join(entry.msgstr.split()) for entry in polib.mofile(path))
+        found += [text for text in texts if _THAI.search(text) and len(text) >= _SHORTEST_MESSAGE]
     for start in range(0, len(found), _MESSAGES_OF_A_DOCUMENT):
         yield "\n".join(found[start : start + _MESSAGES_OF_A_DOCUMENT])
 
