@@ -115,7 +115,6 @@ def prepare_rows(corpus, sources, weights, options, given, stage):
         ledger.notes += _mismatch(given, normalizer)
     documents = read(sources, options, stage, ledger)
     documents = select(documents, names, weights, options, stage, ledger)
-    threshold = highest_held_out(documents, options)
     entries = given
     if not given:
         size = options.vocabulary_size
@@ -130,7 +129,7 @@ def prepare_rows(corpus, sources, weights, options, given, stage):
     ordering.check(options.order, entries)
     store.write_vocabulary(corpus / store.VOCABULARY, entries)
     files.write(corpus / "tokenizer.json", standalone_tokenizer(entries, normalizer).to_str(pretty=True))
-    encoded = encode(documents, entries, threshold, options, stage)
+    encoded = encode(documents, entries, highest_held_out(documents, entries, options), options, stage)
     shards, frequencies = write_shards(corpus, encoded, entries, options, stage)
     facts = manifest.facts(corpus, names, documents, entries, encoded, shards, frequencies, options, ledger)
     if options.order != "shuffled":

@@ -96,11 +96,11 @@ def _finetune(options, load_model, signals):
             entry = finetuning(seeds)
             result["tasks"][task.name] = {**entry, "notes": [*notes, *entry["notes"]]}
             result["finetuning"]["seconds"] = sum(part.get("seconds", 0) for part in result["tasks"].values())
-            run.write_json("glue.json", result)
+            run.write_json("glue.json", result, checksum=False)
         if TASKS["ax"] in tasks and (diagnostic := judge_diagnostic(source, model_of)):
             result["tasks"]["ax"] = diagnostic
         result["missing"] = [name for name in missing if name not in result["tasks"]]
-        run.write_json("glue.json", result)
+        run.write_json("glue.json", result, checksum=False)
         print_result(result, console)
         page = write_report(run.path("glue.json"))
         console.print(f"\nResults: {page}, glue.md and glue.json beside it; models: {model_of('TASK')}")

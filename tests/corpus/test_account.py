@@ -106,7 +106,7 @@ def test_what_cleaning_changed_is_counted_by_source_and_kind(tmp_path, make_docu
 
 
 def test_a_corpus_that_is_all_held_out_is_refused(tmp_path):
-    (tmp_path / "a.txt").write_text("one two three four\n\nfive six seven eight")
+    (tmp_path / "a.txt").write_text("a b c\n\nd e f")
     with pytest.raises(InputError, match=r"all 2 documents that are kept of .*a\.txt are held out, so none is left"):
         prepare_corpus(str(tmp_path / "a.txt"), tmp_path / "corpus", vocabulary_size=256, sequence_length=8, workers=1)
     assert not list(tmp_path.glob("corpus*"))

@@ -16,6 +16,7 @@ import time
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from budgetbert.corpus import manifest, prepare, staging, store
 from budgetbert.corpus.ordering import row_keys
@@ -150,8 +151,10 @@ def test_documents_of_lowest_hash_are_held_out_until_they_fill_a_row(tmp_path, m
     options = SMALL | {"sequence_length": 128, "validation_fraction": 0.0}
     corpus = prepare_corpus(source, tmp_path / "corpus", **options)
     held_out = corpus.manifest["counts"]["documents"]["validation"]
-    words = [len(document.split()) for document in sorted(documents, key=document_hash)]
-    assert sum(words[: held_out - 1]) < 128 <= sum(words[:held_out])
+    tokenizer = Tokenizer.from_file(str(tmp_path / "corpus" / "tokenizer.json"))
+    # Instead of [CLS] and [SEP] each has a [SEP] behind it.
+    tokens = [len(tokenizer.encode(document).ids) - 1 for document in sorted(documents, key=document_hash)]
+    assert sum(tokens[: held_out - 1]) < 128 <= sum(tokens[:held_out])
     assert len(corpus.rows("validation")) >= 1
     told = f"{held_out} of 50 documents with "
     assert any(note.startswith(told) for note in corpus.manifest["notes"])
@@ -767,3 +770,15 @@ def test_real_text_has_hardly_an_unknown_token(tmp_path):
     assert corpus.manifest["counts"]["documents_without_tokens"] == 0
     assert corpus.manifest["counts"]["unknown_token_rate"] < 1e-3
     assert 4 < corpus.manifest["validation_unigram_entropy"] < 8
+
+
+def test_documents_of_long_pieces_are_held_out_until_they_fill_a_row(tmp_path):
+    """Of a script without spaces a text that repeats itself may have a token for each thirty characters."""
+    clauses = ["".join(chr(0x0E01 + (7 * number + place) % 44) for place in range(30)) for number in range(40)]
+    texts = [" ".join(clauses[(number * 7 + place * 3) % 40] for place in range(9)) for number in range(120)]
+    path = tmp_path / "thai.jsonl"
+    path.write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    corpus = prepare_corpus(str(path), tmp_path / "out", workers=1, lowercase=False, strip_accents=False, dedup="none")
+    counts = corpus.manifest["counts"]
+    assert counts["rows"]["validation"] == 1
+    assert counts["documents"]["validation"] > 5

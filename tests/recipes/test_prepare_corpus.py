@@ -131,7 +131,7 @@ def bad_inputs():
         [corpus, output, "--vocabulary_size=10"],
         "--vocabulary_size=10 is out of range: give 256 to",
     )
-    yield "no workers", [corpus, output, "--workers=0"], "--workers=0 is out of range"
+    yield "no workers", [corpus, output, "--workers=0"], "--workers=0: 0 is not an integer in the range"
     yield "two vocabularies", [corpus, output, "--vocabulary=v", "--vocabulary_size=512"], "exclude each other"
     yield "no vocabulary", [corpus, output, "--vocabulary={}/gone.txt"], "gone.txt: the vocabulary cannot be read"
     yield "bad vocabulary", [corpus, output, "--vocabulary={}/text.txt"], "is empty"

@@ -200,12 +200,14 @@ class Documents:
         """Returns tasks, each of which is one part."""
         return [[index] for index in range(len(self.records))]
 
+    def text(self, document):
+        """Returns a document (str), given by its number among all."""
+        index = int(np.searchsorted(self.starts, document, side="right")) - 1
+        return self.texts(index, np.arange(self.starts[index], self.starts[index + 1]) == document)[0]
+
     def example(self, document):
         """Returns the first 300 characters of a document, given by its number among all."""
-        index = int(np.searchsorted(self.starts, document, side="right")) - 1
-        return self.texts(index, np.arange(self.starts[index], self.starts[index + 1]) == document)[0][
-            :EXAMPLE_CHARACTERS
-        ]
+        return self.text(document)[:EXAMPLE_CHARACTERS]
 
     def _read(self, index, columns):
         import pyarrow as pa

@@ -2,10 +2,14 @@
 
 import numpy as np
 
+from budgetbert.corpus.packing import token_dtype
 from budgetbert.corpus.stages import duplicates, filters
 from budgetbert.corpus.stages.parts import EXAMPLES, mixed, write_array
 from budgetbert.errors import InputError
+from budgetbert.tokenization.encoder import Encoder
 
+# Documents of so many times a row's words are looked through for those whose tokens fill it.
+_LOOKED_THROUGH = 8
 _TOLD_SHARE = 0.05  # How far a source may be from its share of the characters before that is noted.
 
 
@@ -110,17 +114,29 @@ def _check_shares(documents, sources, weights, ledger):
             )
 
 
-def highest_held_out(documents, options):
+def highest_held_out(documents, entries, options):
     """Returns the highest hash (int) of the documents that are held out.
 
-    They are the share that the options name, and in any case as many as fill a row.
+    They are the share that the options name, and in any case as many as fill a row with their tokens.
+
+    Args:
+        documents: `parts.Documents`.
+        entries: list of str, the vocabulary.
+        options: `Options`.
     """
-    lowest, words = np.zeros(0, np.uint64), np.zeros(0, np.int64)
-    for _, hashes, _, counts in documents.kept_numbers():
-        lowest, words = np.concatenate([lowest, hashes]), np.concatenate([words, counts])
+    lowest, words, places = np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    for index in range(len(documents.records)):
+        selected, (hashes, _, counts) = documents.selected(index), documents.numbers(index)
+        lowest, words = np.concatenate([lowest, hashes[selected]]), np.concatenate([words, counts[selected]])
+        places = np.concatenate([places, np.flatnonzero(selected) + documents.starts[index]])
         order = np.argsort(lowest, kind="stable")
-        # There is no vocabulary yet, but a document has at least as many tokens as words.
-        order = order[: np.searchsorted(np.cumsum(words[order]), options.sequence_length) + 1]
-        lowest, words = lowest[order], words[order]
+        order = order[: np.searchsorted(np.cumsum(words[order]), _LOOKED_THROUGH * options.sequence_length) + 1]
+        lowest, words, places = lowest[order], words[order], places[order]
+    encode, tokens = Encoder(entries, options.make_normalizer(), token_dtype(len(entries))), 0
+    for number, place in enumerate(places):  # noqa: B007 (it is read behind the loop)
+        # [SEP] stands behind each.
+        tokens += len(encode([documents.text(place)])[0]) + 1
+        if tokens >= options.sequence_length:
+            break
     threshold = int(options.validation_fraction * 2**64) - 1  # Hashes are spread evenly over 64 bits.
-    return max(int(lowest[-1]), threshold)
+    return max(int(lowest[number]), threshold)

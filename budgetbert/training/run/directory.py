@@ -148,11 +148,11 @@ class Run:
         """Returns the path of a file of the run."""
         return os.path.join(self.directory, name)
 
-    def write_json(self, name, value):
-        """Writes a dict as a JSON file of the run, whole or not at all, with a checksum."""
+    def write_json(self, name, value, checksum=True):
+        """Writes a dict as a JSON file of the run, whole or not at all, with a checksum unless it is for others."""
         if not self.writes:
             return
-        files.write(self.path(name), json.dumps(files.with_sum(value), indent=1) + "\n")
+        files.write(self.path(name), json.dumps(files.with_sum(value) if checksum else value, indent=1) + "\n")
 
     def read_json(self, name):
         """Reads a JSON file of the run; `None` if there is none."""

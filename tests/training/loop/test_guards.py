@@ -80,7 +80,9 @@ def test_an_early_stop_waits_for_its_time():
 def test_a_signal_before_the_first_step_ends_with_code_0(name):
     code = "\n".join(
         [
-            "import time",
+            "import signal, time",
+            # Under nohup it would be ignored, as it should.
+            "signal.signal(signal.SIGHUP, signal.SIG_DFL)",
             "from budgetbert.training.loop.guards import Signals",
             "with Signals():",
             "    print('ready', flush=True)",
