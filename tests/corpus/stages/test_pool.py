@@ -78,6 +78,9 @@ def test_an_interrupted_map_does_not_wait_for_its_tasks():
 )
 def test_workers_end_with_their_program(number):
     program = (
+        "import signal\n"
+        # A shell starts what it runs in the background with SIGINT ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from tests.corpus.stages.test_pool import Slow\n"
         "from budgetbert.corpus.stages.pool import Workers\n"
         "if __name__ == '__main__':\n"
