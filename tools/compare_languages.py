@@ -149,7 +149,8 @@ def measure(language, text, output):
     run = output / f"{language}-run"
     _run("frontier.py", f"--corpus={corpus}", f"--budget={FLAGS.budget}", f"--output_dir={run}")
     final = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
-    return figures | {"loss": final["validation_loss"], "epochs": final.get("epochs", 0), "minutes": _minutes(final)}
+    epochs = final["tokens"] / figures["tokens"]
+    return figures | {"loss": final["validation_loss"], "epochs": epochs, "minutes": final["elapsed_seconds"] / 60}
 
 
 def _run(recipe, *arguments):
@@ -171,6 +172,7 @@ def _of_corpus(directory, size):
     characters = sum(source["characters"] for source in manifest["sources"])
     return {
         "characters": characters,
+        "tokens": manifest["counts"]["tokens"]["train"],
         f"entries_{size}": len(corpus.vocabulary),
         f"unknown_{size}": float(np.mean(ids == corpus.special_ids["[UNK]"])),
         "per_character": sum(manifest["counts"]["tokens"].values()) / characters,
@@ -178,23 +180,19 @@ def _of_corpus(directory, size):
     }
 
 
-def _minutes(final):
-    return final["elapsed_seconds"] / 60
-
-
 def table(rows):
     """Returns a Markdown table (str) of what `measure` returned for each language."""
     large, small = _SIZES
     lines = [
         f"| language | characters | entries of {large:,} | unknown | unknown at {small:,} | tokens per character "
-        "| unigram entropy | loss | minutes |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| times read | unigram entropy | loss | minutes |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         lines.append(
             f"| {row['language']} | {row['characters'] / 1e6:.1f} M | {row[f'entries_{large}']:,} "
             f"| {row[f'unknown_{large}']:.2%} | {row[f'unknown_{small}']:.2%} | {row['per_character']:.2f} "
-            f"| {row['entropy']:.2f} | {row['loss']:.2f} | {row['minutes']:.1f} |"
+            f"| {row['epochs']:.0f} | {row['entropy']:.2f} | {row['loss']:.2f} | {row['minutes']:.1f} |"
         )
     return "\n".join(lines) + "\n"
 
