@@ -1,6 +1,9 @@
 """The published architectures by name. A preset fixes the architecture; its vocabulary size is only a default."""
 
+import json
 import os
+
+from budgetbert.errors import InputError
 
 
 def _family(backbone, masked_lm, text_classifier=None):
@@ -62,6 +65,64 @@ PRESETS = {
     "tiny_crammed": _crammed(2, 128, 2, 512),
     "tiny_frontier": _frontier(4, 128, 2, 512),
 }
+
+# What `--config` may override of an encoder: an example of a value, or all the values that there are.
+FIELDS = {
+    **dict.fromkeys(("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length"), 128),
+    "num_segments": 2,
+    "norm_placement": ("post", "pre"),
+    "norm": ("layer_norm", "rms_norm"),
+    "activation": ("gelu", "gelu_approximate"),
+    "position": ("learned", "scaled_sinusoidal", "rotary"),
+    **dict.fromkeys(("use_bias", "gated", "embedding_norm", "final_norm"), True),
+    **dict.fromkeys(("norm_epsilon", "dropout", "attention_dropout", "initializer_range"), 0.1),
+    **dict.fromkeys(("position_scale_start", "rotary_base"), 0.1),
+}
+_MOST = {int: 2**17, float: 1e9}
+
+
+def parse_config(text):
+    """Reads `--config`.
+
+    Args:
+        text: str, a JSON object of fields of an encoder, as `{"num_layers": 6}`.
+
+    Returns:
+        dict. Whether the values go together is for the model to say.
+
+    Raises:
+        InputError: if it is none, or a field or its value is not known.
+
+    Example:
+
+    >>> parse_config('{"num_layers": 6, "norm": "rms_norm"}')
+    {'num_layers': 6, 'norm': 'rms_norm'}
+    """
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError):
+        config = None
+    if not isinstance(config, dict):
+        raise InputError(f"--config {text!r} cannot be read: write an object of JSON, as '{{\"num_layers\": 6}}'.")
+    for name, value in config.items():
+        if name not in FIELDS:
+            raise InputError(f"--config: {name} is no field of an encoder: they are {', '.join(sorted(FIELDS))}.")
+        if not _fits(value, FIELDS[name], least=0 if name == "num_segments" else 1):
+            example = FIELDS[name]
+            told = " or ".join(example) if isinstance(example, tuple) else f"for example {json.dumps(example)}"
+            raise InputError(f"--config: {name} is {json.dumps(value)}: give {told}.")
+    return config
+
+
+def _fits(value, example, least):
+    """Whether a value is one of a tuple, or of the kind of an example and in its range."""
+    if isinstance(example, tuple):
+        return value in example
+    if isinstance(value, bool) or isinstance(example, bool):
+        return type(value) is type(example)
+    if isinstance(example, int):
+        return isinstance(value, int) and least <= value <= _MOST[int]
+    return isinstance(value, int | float) and 0 <= value <= _MOST[float]
 
 
 def preset_config(preset, load_weights):

@@ -137,11 +137,6 @@ CURVES = {
 }
 
 
-def has_warmup(curve):
-    """Returns whether a curve, perhaps a `functools.partial` of one, takes `warmup`."""
-    return "warmup" in inspect.signature(getattr(curve, "func", curve)).parameters
-
-
 def with_settings(curve, name=None, warmup=None):
     """Returns another curve, or the same one with another warm-up.
 
@@ -157,10 +152,11 @@ def with_settings(curve, name=None, warmup=None):
     if warmup is None:
         return curve
     function, settings = getattr(curve, "func", curve), getattr(curve, "keywords", {})
-    if not has_warmup(function):
+    with_one = [name for name, other in CURVES.items() if "warmup" in inspect.signature(other).parameters]
+    if function.__name__ not in with_one:
         raise InputError(
             f"--warmup {warmup:g} does not go with the schedule {function.__name__}, which has none: give one of "
-            f"{', '.join(other for other in CURVES if has_warmup(CURVES[other]))} at --schedule."
+            f"{', '.join(with_one)} at --schedule."
         )
     if "decay" in inspect.signature(function).parameters and warmup > 1 - settings.get("decay", 0.2):
         raise InputError(f"--warmup {warmup:g} reaches into the decay of {function.__name__}: give less.")

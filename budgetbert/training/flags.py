@@ -3,7 +3,6 @@
 # ruff: noqa: RUF009 (each call makes a field)
 
 import dataclasses
-import json
 import math
 import os
 import re
@@ -13,7 +12,7 @@ from absl import flags
 from budgetbert.budget import Budget
 from budgetbert.command_line import check_output_dir
 from budgetbert.errors import InputError
-from budgetbert.presets import PRESETS
+from budgetbert.presets import PRESETS, parse_config
 from budgetbert.schedules import CURVES, MaskRate, parse_mask_rate
 from budgetbert.training.loop.guards import EarlyStop
 from budgetbert.training.plan.batch import check_batch_sizes
@@ -23,12 +22,10 @@ from budgetbert.training.run.loggers import parse_loggers
 _ROWS = 2**24
 # No published peak is above 0.1 (of SGD), and at 10 nothing learns.
 _HIGHEST_RATE = 10.0
-# A model that gives all entries of a vocabulary of 2^32 the same probability loses 22 nats.
-_HIGHEST_LOSS = 1000.0
 # The crammed architecture even where the recipe's is another: in minutes a mini_24h does not get below the unigram
 # entropy (docs/LOG.md, 2026-11-21), a mini_crammed does.
 _DEMO = {"preset": "mini_crammed", "corpus": "demo", "budget": "4m", "marks": None}
-_DAY, _HIGHEST_NORM, _MOST_OF_A_SIZE = 86_400, 1e6, 2**17
+_HIGHEST_NORM = 1e6
 _PATHS = ("corpus", "output_dir")  # Of several processes where they lie may differ, what stands there may not.
 
 
@@ -65,30 +62,6 @@ class Cadence:
         return self.unit == "seconds" or step % self.amount == 0
 
 
-def _parse_early_stop(text):
-    if not text:
-        return None
-    after, _, limit = text.partition(":")
-    try:
-        stop = EarlyStop(Budget.parse(after), float(limit))
-        if not 0 < float(limit) <= _HIGHEST_LOSS:
-            raise ValueError(limit)
-    except ValueError as error:
-        raise InputError(
-            f"--early_stop {text!r} cannot be read: write when and the highest loss allowed from then on, as 3h:6.0."
-        ) from error
-    return stop
-
-
-def _early_stop_of(text, budget):
-    """Returns what `--early_stop` stands for: `published` is 24hBERT's, in days alone; `none` is no stop."""
-    if text == "published":
-        # A hundredth before its eighth, so that the validation at the eighth judges.
-        is_long = budget.unit == "seconds" and budget.amount >= _DAY
-        return f"{0.99 * budget.amount / 8:.0f}s:6.0" if is_long else None
-    return None if text == "none" else text
-
-
 def _parse_betas(text):
     try:
         betas = tuple(float(beta) for beta in text.split(","))
@@ -97,25 +70,6 @@ def _parse_betas(text):
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
         raise InputError(f"--betas {text!r} cannot be read: write two numbers of Adam from 0 to under 1, as 0.9,0.98.")
     return betas
-
-
-def _parse_config(text):
-    known = {name for preset in PRESETS.values() for name in preset["backbone"]} - {"vocabulary_size"}
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError):
-        config = None
-    if not isinstance(config, dict):
-        raise InputError(f"--config {text!r} cannot be read: write an object of JSON, as '{{\"num_layers\": 6}}'.")
-    for name, value in config.items():
-        if name not in known:
-            raise InputError(f"--config: {name} is no field of an architecture: they are {', '.join(sorted(known))}.")
-        sample = next(preset["backbone"][name] for preset in PRESETS.values() if name in preset["backbone"])
-        is_whole = isinstance(sample, int) and not isinstance(sample, bool)
-        fits = 0 < value <= _MOST_OF_A_SIZE if is_whole and type(value) is int else type(value) is type(sample)
-        if not (fits or (name == "num_segments" and value == 0)):
-            raise InputError(f"--config: {name} is {json.dumps(value)}, where {json.dumps(sample)} is an example.")
-    return config
 
 
 def _parse_clip_norm(text):
@@ -223,7 +177,7 @@ class Options:
         _STRING,
         None,
         'For research: fields of the architecture that differ from the preset, as {"num_layers": 6}.',
-        parse=_parse_config,
+        parse=parse_config,
     )
     batch_ramp: float = _flag(
         DECISIVE, _FLOAT, _RECIPE, "Share of the budget over which the batch grows; 0: none.", 0.0, 1.0
@@ -261,7 +215,7 @@ class Options:
         _STRING,
         _RECIPE,
         "Give up a run whose validation loss is too high, as 3h:6.0; none: never.",
-        parse=_parse_early_stop,
+        parse=EarlyStop.parse,
     )
     loggers: tuple = _flag(
         CIRCUMSTANCE,
@@ -292,8 +246,8 @@ class Options:
             InputError: if one cannot be read, or they do not fit together.
         """
         given = {field.name: _default(field) for field in _fields()} | values
-        if given["early_stop"] in ("published", "none"):
-            given["early_stop"] = _early_stop_of(given["early_stop"], Budget.parse(given["budget"]))
+        if given["early_stop"] in EarlyStop.WORDS:
+            given["early_stop"] = EarlyStop.written(given["early_stop"], Budget.parse(given["budget"]))
         read = dict(given)
         for field in _fields():
             if (parse := field.metadata["parse"]) and read[field.name] is not None:

@@ -126,7 +126,7 @@ def pretrain(
         ]
         if options.demo and recipe.name != "frontier":
             console.print("of the recipes, frontier learns fastest in minutes: python recipes/frontier.py --demo")
-        for difference in deviations(published, options, phases[0].config["vocabulary_size"], prepared):
+        for difference in deviations(published, recipe, options, phases[0].config["vocabulary_size"], prepared):
             console.print(f"differs from the published recipe: {difference}")
 
         # 4. The model and its compiled functions, and the plan: what the budget buys on this device.

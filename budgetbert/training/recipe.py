@@ -217,17 +217,18 @@ def _published(phase, recipe, unit):
     return tokens * flops.training_flops_per_token(config, phase.sequence_length, predictions)
 
 
-def deviations(recipe, options, vocabulary_size, corpora):
+def deviations(recipe, asked, options, vocabulary_size, corpora):
     """Returns what differs from the published recipe, as a list of phrases.
 
     Args:
-        recipe: `Recipe`.
+        recipe: `Recipe`, as published.
+        asked: `Recipe`, with the settings of the flags.
         options: `Options`.
         vocabulary_size: int. Of the model.
         corpora: list of `PreparedCorpus`, one for each phase.
     """
     published_config = PRESETS[recipe.preset]["backbone"]
-    first, asked = recipe.phases[0], recipe.with_settings(options)
+    first = recipe.phases[0]
     ours, theirs = asked.optimizer(), recipe.optimizer()
     published_vocabulary = recipe.preparation.get("vocabulary_size", published_config["vocabulary_size"])
     published_rate = recipe.learning_rate or first.rates_at(first.batch_size)[0]

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from budgetbert.models import BertBudget, BertBudgetMaskedLM, BertBudgetTextClassifier
-from budgetbert.presets import PRESETS
+from budgetbert.models.arguments import own_arguments
+from budgetbert.presets import FIELDS, PRESETS
 
 from .examples import FAMILIES, batch, encoder, to_numpy
 
@@ -124,3 +125,8 @@ def test_a_directory_named_like_a_preset_is_loaded(tmp_path, monkeypatch):
         to_numpy(BertBudget.from_preset("tiny_24h").token_embedding.embeddings),
         to_numpy(saved.token_embedding.embeddings),
     )
+
+
+@pytest.mark.without_backend
+def test_a_run_for_research_may_override_all_that_an_encoder_has_but_its_vocabulary():
+    assert set(FIELDS) == set(own_arguments(BertBudget)) - {"vocabulary_size", "dtype"}

@@ -1,6 +1,7 @@
 """What was asked, read once."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -62,6 +63,29 @@ def test_24h_bert_s_early_stop_is_for_days():
 def test_betas_and_norms_that_are_none_are_refused(flag, text):
     with pytest.raises(InputError, match=f"--{flag} '{text}' cannot be read"):
         Options.read({**ASKED, flag: text}, family="24h")
+
+
+def test_a_config_is_of_known_fields_and_values_of_their_kind():
+    given = {"num_layers": 6, "num_segments": 0, "norm": "rms_norm", "gated": True, "dropout": 0}
+    assert Options.read({**ASKED, "config": json.dumps(given)}, family="24h").config == given
+    assert Options.read(ASKED, family="24h").config == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        *((text, "cannot be read") for text in ("", "[", "[1]", "6", "num_layers=6", "[" * 100_000)),
+        ('{"layers": 6}', "layers is no field"),
+        ('{"vocabulary_size": 64}', "vocabulary_size is no field"),
+        *((f'{{"num_layers": {value}}}', "give for example 128") for value in ("0", "-1", "2.5", "true", "1e9", '"6"')),
+        *((f'{{"dropout": {value}}}', "give for example 0.1") for value in ("NaN", "Infinity", "-0.1", "true", "[]")),
+        ('{"gated": 1}', "give for example true"),
+        ('{"norm": "batch_norm"}', "give layer_norm or rms_norm"),
+    ],
+)
+def test_a_config_that_makes_no_sense_is_refused(text, message):
+    with pytest.raises(InputError, match=message):
+        Options.read({**ASKED, "config": text}, family="24h")
 
 
 @pytest.mark.parametrize("text", ["two", "0", "-1", "1.5", ""])

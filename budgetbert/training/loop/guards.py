@@ -5,11 +5,17 @@ import math
 import signal
 import statistics
 
+from budgetbert.budget import Budget
+from budgetbert.errors import InputError
+
 _SKIPS = 20  # non-finite steps in a row; loss scaling that starts at 2^15 needs at most 15 to find its scale
 _RECENT, _BEFORE = 10, 100  # steps whose mean loss is held against the median of those before them
 _ENOUGH_BEFORE = 50
 _MARGIN = 1.0  # nats; the mean of ten small batches (32 rows of 19 predictions) varies by 0.05
 ROLLBACKS = 3
+# A model that gives all entries of a vocabulary of 2^32 the same probability loses 22 nats.
+_HIGHEST_LOSS = 1000.0
+_DAY = 86_400  # seconds
 
 
 class Diverged(Exception):
@@ -135,9 +141,40 @@ class EarlyStop:
     Source: Izsak, Berchansky & Levy 2021, `--early_stop_time` (180 min) and `--early_stop_eval_loss` (6).
     """
 
+    # What `--early_stop` may say in place of a time and a loss: 24hBERT's own, or never.
+    WORDS = ("published", "none")
+
     def __init__(self, after, limit):
         self._after = after
         self._limit = limit
+
+    @classmethod
+    def parse(cls, text):
+        """Reads `--early_stop`, as `3h:6.0`; an empty text is no stop."""
+        if not text:
+            return None
+        after, _, limit = text.partition(":")
+        try:
+            stop = cls(Budget.parse(after), float(limit))
+            if not 0 < stop._limit <= _HIGHEST_LOSS:
+                raise ValueError(limit)
+        except ValueError as error:
+            raise InputError(
+                f"--early_stop {text!r} cannot be read: write when and the highest loss allowed from then on, as "
+                "3h:6.0, or none."
+            ) from error
+        return stop
+
+    @staticmethod
+    def written(word, budget):
+        """Returns one of `WORDS` as a time and a loss for a `Budget`; `None` for no stop.
+
+        The published stop is for budgets of a day and more. It comes a hundredth before an eighth of the budget, so
+        that the validation at the eighth judges.
+        """
+        if word == "none" or budget.unit != "seconds" or budget.amount < _DAY:
+            return None
+        return f"{0.99 * budget.amount / 8:.0f}s:6.0"
 
     def __call__(self, progress, seconds, loss):
         """Returns a phrase if the run is to end, else `None`."""
