@@ -26,7 +26,7 @@ class Block:
         path: str, the file, for messages.
         line: int, the number of its first line, from 1.
         removed: `collections.Counter` of what the reader left out already, by reason.
-        is_wiki: bool. Whether the text comes from a wiki, and so may hold what is left of its markup.
+        is_wiki: bool. Whether the text comes from a wiki, and so may hold what is left of its markup: `is_of_wiki`.
     """
 
     kind: str
@@ -38,21 +38,36 @@ class Block:
     is_wiki: bool = False
 
 
-def grouped(kind, path, texts, block_bytes, removed, cost=1):
-    """Yields blocks of the texts (or what a block of that kind holds) of an iterable of (text, size).
+def is_of_wiki(kind=None, data_set=""):
+    """Returns whether text comes from a wiki, as its file is of such a kind (str) or its data set has such a name."""
+    return kind in ("mediawiki", "extracted") or "wikipedia" in data_set.lower()
 
-    What is counted in `removed` is taken over.
+
+def grouped(kind, path, texts, block_bytes, removed, cost=1):
+    """Groups texts into blocks.
+
+    Args:
+        kind: str, of `Block`.
+        path: str or `Path`, for messages.
+        texts: iterable of (text, size): of what a block of that kind holds, and int. It is read no further than the
+            block that is yielded.
+        block_bytes: int. About what a block has, except the last.
+        removed: `collections.Counter` of what is left out meanwhile. Each block takes over what is in it.
+        cost: int. What a size counts for. Defaults to 1.
+
+    Yields:
+        `Block`, one at least.
     """
     group, size, any_block = [], 0, False
     for text, text_size in texts:
         group.append(text)
         size += text_size * cost
         if size >= block_bytes:
-            yield Block(kind, group, size, str(path), removed=removed.copy(), is_wiki=kind == "mediawiki")
+            yield Block(kind, group, size, str(path), removed=removed.copy())
             removed.clear()
             group, size, any_block = [], 0, True
     if group or removed or not any_block:
-        yield Block(kind, group, size, str(path), removed=removed.copy(), is_wiki=kind == "mediawiki")
+        yield Block(kind, group, size, str(path), removed=removed.copy())
 
 
 def documents_of(documents, block_bytes):
@@ -65,6 +80,28 @@ def shown_names(names):
     """Returns the names of columns (iterable of str) as a sentence has them: at most 300 characters, all printable."""
     shown = ", ".join(name if name.isprintable() else repr(name) for name in names)
     return shown if len(shown) <= 300 else f"{shown[:300]}..."
+
+
+def column_number(where, names, wanted, found=" but"):
+    """Returns the number (int) of the column with the text.
+
+    Args:
+        where: str or `Path`. The file or data set.
+        names: iterable of str. Of all its columns.
+        wanted: str. The value of `--text_field`.
+        found: str. What stands in the sentence before the names. Defaults to `" but"`.
+
+    Raises:
+        InputError: if there is no such column, or if there are two.
+    """
+    names = list(names)
+    if wanted not in names:
+        raise InputError(
+            f"{where} has no column {wanted!r}{found} {shown_names(names)}: name one of them with --text_field."
+        )
+    if (number := names.count(wanted)) > 1:
+        raise InputError(f"{where} has {number} columns {wanted!r}: rename all but one.")
+    return names.index(wanted)
 
 
 def undecodable(data, path, line, error):

@@ -11,22 +11,26 @@ import zlib
 from pathlib import Path
 
 from budgetbert.corpus.sources import json_values, mediawiki, parquet, tables, wikitext
-from budgetbert.corpus.sources.blocks import BYTE_ORDER_MARK, CHUNK, Block, DamagedFile, grouped, undecodable
+from budgetbert.corpus.sources.blocks import (
+    BYTE_ORDER_MARK,
+    CHUNK,
+    Block,
+    DamagedFile,
+    grouped,
+    is_of_wiki,
+    undecodable,
+)
 from budgetbert.errors import InputError, one_line
 from budgetbert.files import DamagedArchive, open_archive
 
 # Longer documents are left out and counted: memory is bounded, and what is that long (a file without blank lines, a
 # dump in one line) is hardly one document. The longest novels have 6 MB.
 LONGEST_DOCUMENT_BYTES = 2**24
-USABLE = (
-    ".txt, .jsonl, .ndjson, .json, .csv, .tsv, .parquet, MediaWiki's .xml and WikiExtractor's wiki_00, "
-    "all but .parquet also with .gz, .bz2, .xz or .zst"
-)
-
-_NAME = re.compile(
-    r".*(?:\.(?P<suffix>txt|jsonl|ndjson|json|csv|tsv|parquet|xml)|\.xml-p\d+p\d+|(?:^|/)(?P<extracted>wiki_\d+))"
-    r"(?:\.(?P<compression>gz|bz2|xz|zst))?"
-)
+# The ends of the names of files, and the kinds that they are of.
+_KINDS = {
+    **{"txt": "txt", "jsonl": "jsonl", "ndjson": "jsonl", "json": "json", "csv": "csv", "tsv": "tsv"},
+    **{"parquet": "parquet", "xml": "mediawiki"},
+}
 # What a compressed file begins with. The digits of pi begin every block of bzip2, and so the first.
 _MAGIC = {
     "gz": re.compile(rb"\x1f\x8b\x08"),
@@ -34,6 +38,14 @@ _MAGIC = {
     "xz": re.compile(rb"\xfd7zXZ\0"),
     "zst": re.compile(rb"\x28\xb5\x2f\xfd"),
 }
+USABLE = (
+    f"{', '.join(f'.{suffix}' for suffix, kind in _KINDS.items() if kind != 'mediawiki')}, MediaWiki's .xml and "
+    f"WikiExtractor's wiki_00, all but .parquet also with {', '.join(f'.{name}' for name in _MAGIC)}"
+)
+_NAME = re.compile(
+    rf".*(?:\.(?P<suffix>{'|'.join(_KINDS)})|(?P<dump>\.xml-p\d+p\d+)|(?:^|/)(?P<extracted>wiki_\d+))"
+    rf"(?:\.(?P<compression>{'|'.join(_MAGIC)}))?"
+)
 # Spaces of Chinese and Japanese (U+3000), those that do not break (U+00A0), and byte order marks of files that were
 # joined leave a line blank.
 _BLANK = rb"(?:[ \t\r\f\v]|\xc2\xa0|\xe3\x80\x80|\xef\xbb\xbf)*+"
@@ -47,16 +59,13 @@ _BLANK_LINES = re.compile(rb"\n(?:" + _BLANK + rb"\n)++\s*")
 
 
 def kind_of(path):
-    """Returns the kind of a file by its name, or None for any other.
-
-    It is "txt", "jsonl", "json", "csv", "tsv", "parquet", "mediawiki" or "extracted".
-    """
+    """Returns the kind (str) of a file by its name: a value of `_KINDS` or "extracted", or `None` for any other."""
     match = _NAME.fullmatch(Path(path).name.lower())
     if not match or (match["suffix"] == "parquet" and match["compression"]):
         return None
     if match["extracted"]:
         return "extracted"
-    return {"ndjson": "jsonl", "xml": "mediawiki", None: "mediawiki"}.get(match["suffix"], match["suffix"])
+    return "mediawiki" if match["dump"] else _KINDS[match["suffix"]]
 
 
 def read_blocks(path, raw, block_bytes, text_field):
@@ -77,22 +86,34 @@ def read_blocks(path, raw, block_bytes, text_field):
     kind, offset = kind_of(path), [0]
     _check_compression(path, raw)
     try:
-        if kind == "parquet":
-            yield from parquet.blocks(path, raw, block_bytes, text_field)
-            return
-        stream = _Counted(decompressed(path, raw), offset, str(path))
-        if kind == "mediawiki":
-            yield from _mediawiki_blocks(path, io.BufferedReader(stream, CHUNK), block_bytes)
-        elif kind in ("csv", "tsv"):
-            yield from tables.blocks(kind, path, stream, block_bytes, text_field, LONGEST_DOCUMENT_BYTES)
-        else:
-            yield from _text_blocks(kind, path, stream, block_bytes)
+        for block in _blocks(kind, path, raw, offset, block_bytes, text_field):
+            block.is_wiki = is_of_wiki(kind)
+            yield block
     except (DamagedArchive, EOFError, zlib.error, OSError) as error:
         reason = one_line(error).rstrip(".")
         raise DamagedFile(
             f"{path}, behind byte {offset[0]:,} of its text: the file cannot be read further ({reason}): copy or "
             "download it again."
         ) from error
+
+
+def _blocks(kind, path, raw, offset, block_bytes, text_field):
+    """Returns an iterator of the blocks of a file of a kind; it keeps in the list `offset` how far it has read."""
+    opened = []  # One of .zst closes the file when it is forgotten.
+
+    def from_start():
+        raw.seek(0)
+        offset[0] = 0
+        opened.append(_Counted(decompressed(path, raw), offset, str(path)))
+        return opened[-1]
+
+    if kind == "parquet":
+        return parquet.blocks(path, raw, block_bytes, text_field)
+    if kind == "mediawiki":
+        return _mediawiki_blocks(path, io.BufferedReader(from_start(), CHUNK), block_bytes)
+    if kind in ("csv", "tsv"):
+        return tables.blocks(kind, path, from_start, block_bytes, text_field, LONGEST_DOCUMENT_BYTES)
+    return _text_blocks(kind, path, from_start(), block_bytes)
 
 
 def _check_compression(path, raw):
@@ -139,7 +160,7 @@ class _Counted(io.RawIOBase):
 
 
 def _text_blocks(kind, path, stream, block_bytes):
-    start, is_wiki = stream.read(CHUNK), kind == "extracted"
+    start = stream.read(CHUNK)
     # Lines that end in carriage returns alone are those of old Macintoshes.
     with_returns = b"\r" in start and b"\n" not in start
     if kind == "json":
@@ -147,11 +168,10 @@ def _text_blocks(kind, path, stream, block_bytes):
             yield from json_values.blocks(path, stream, start, block_bytes, LONGEST_DOCUMENT_BYTES)
             return
         kind = "jsonl"
-    if is_wiki and start.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"{"):  # WikiExtractor's --json
+    # WikiExtractor's --json
+    if kind == "extracted" and start.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"{"):
         kind = "jsonl"
-    for block in _cut(kind, path, stream, start, block_bytes, with_returns):
-        block.is_wiki = is_wiki
-        yield block
+    yield from _cut(kind, path, stream, start, block_bytes, with_returns)
 
 
 def _cut(kind, path, stream, start, block_bytes, with_returns):

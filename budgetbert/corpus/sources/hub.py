@@ -1,16 +1,17 @@
 """Data sets of the Hugging Face hub, and local folders, read as streams through `datasets`."""
 
+import collections
 import hashlib
 import os
 from pathlib import Path
 
 from budgetbert import files
-from budgetbert.corpus.sources.blocks import Block
+from budgetbert.corpus.sources.blocks import column_number, grouped, is_of_wiki
 from budgetbert.errors import InputError, one_line
 
 
 class Unreachable(InputError):
-    """The hub does not answer; what was read stays, and the same command goes on."""
+    """The hub does not answer, or fails; what was read stays, and the same command goes on."""
 
 
 class HubSource:
@@ -37,7 +38,6 @@ class HubSource:
         if not self._path:
             raise InputError(f"{name} names no data set: write hf:NAME or hf:NAME:CONFIG.")
         self._text_field, self._split = text_field, split
-        self._is_wiki = "wikipedia" in self._path.lower()
         self.root = Path(self._path) if os.path.isdir(self._path) else None
         self._revision = None if self.root else _revision(self.name, self._path)
 
@@ -52,35 +52,41 @@ class HubSource:
         return {}
 
     def blocks(self, block_bytes, position=None):
-        """Yields (`Block`, position behind it); see `sources.FileSource.blocks`."""
+        """Yields (`Block`, position behind it); see `text.FileSource.blocks`.
+
+        Raises:
+            InputError: if the data set has no such configuration, split or column of text, or `Unreachable` for
+                whatever else keeps it from being read.
+        """
         try:
             rows = self._open()
             if position is not None:
                 rows.load_state_dict(position)
-            texts = []
-            size = 0
-            for row in rows:
-                text = row[self._text_field]
-                if not isinstance(text, str | None):
-                    raise InputError(
-                        f"{self.name}: the column {self._text_field!r} holds a value of type {type(text).__name__}, "
-                        "not text: name another one with --text_field."
-                    )
-                texts.append(text or "")
-                size += len(texts[-1])
-                if size >= block_bytes:
-                    yield Block("documents", texts, size, self.name, is_wiki=self._is_wiki), rows.state_dict()
-                    texts, size = [], 0
-            if texts:
-                yield Block("documents", texts, size, self.name, is_wiki=self._is_wiki), rows.state_dict()
+            texts = ((text, len(text)) for text in map(self._text, rows))
+            for block in grouped("documents", self.name, texts, block_bytes, collections.Counter()):
+                block.is_wiki = is_of_wiki(data_set=self._path)
+                if block.data:  # Behind the last text there is none.
+                    yield block, rows.state_dict()
         except InputError:
             raise
         except Exception as error:
             # `datasets` rests on a dozen libraries, each with errors of its own.
-            kind = InputError if os.path.isdir(self._path) else Unreachable
-            raise kind(
-                f"{self.name} cannot be read ({one_line(error)}): the same command goes on from here."
-            ) from error
+            raise self._failure(error) from error
+
+    def _text(self, row):
+        text = row[self._text_field]
+        if not isinstance(text, str | None):
+            raise InputError(
+                f"{self.name}: the column {self._text_field!r} holds a value of type {type(text).__name__}, not text: "
+                "name another one with --text_field."
+            )
+        return text or ""
+
+    def _failure(self, error):
+        """Returns the `InputError` for what keeps the data set from being read; of the hub it may be gone later."""
+        if self.root:
+            return InputError(f"{self.name} cannot be read ({one_line(error)}): check the files in it.")
+        return Unreachable(f"{self.name} cannot be read ({one_line(error)}): the same command goes on from here.")
 
     def _open(self):
         import datasets
@@ -89,13 +95,13 @@ class HubSource:
             options = {"split": self._split, "streaming": True, "revision": self._revision}
             rows = datasets.load_dataset(self._path, self._config or None, **options)
         except Exception as error:
+            # A name, a configuration or a split that does not exist. What a broken network raises is an `OSError` or
+            # an error of `httpx`; an answer of the hub that says no is both `OSError` and `ValueError`.
+            is_value_error = isinstance(error, ValueError) and not isinstance(error, OSError)
+            if not (self.root or is_value_error or isinstance(error, datasets.exceptions.DatasetsError)):
+                raise
             raise InputError(f"{self.name} cannot be opened: {one_line(error)}.") from error
-        features = rows.features or next(iter(rows.take(1)), {})
-        if self._text_field not in features:
-            names = ", ".join(features)
-            raise InputError(
-                f"{self.name} has no column {self._text_field!r} but {names}: name one of them with --text_field."
-            )
+        column_number(self.name, rows.features or next(iter(rows.take(1)), {}), self._text_field)
         return rows.select_columns([self._text_field])
 
 

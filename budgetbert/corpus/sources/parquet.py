@@ -2,7 +2,7 @@
 
 import collections
 
-from budgetbert.corpus.sources.blocks import DamagedFile, grouped, shown_names
+from budgetbert.corpus.sources.blocks import DamagedFile, column_number, grouped
 from budgetbert.errors import InputError, one_line
 
 _ROWS = 256  # These are decoded at a time.
@@ -15,13 +15,7 @@ def blocks(path, raw, block_bytes, text_field):
 
     try:
         file = pa.parquet.ParquetFile(raw)
-        names = file.schema_arrow.names
-        if text_field not in names:
-            raise InputError(
-                f"{path} has no column {text_field!r} but {shown_names(names)}: name one of them with --text_field."
-            )
-        if names.count(text_field) > 1:
-            raise InputError(f"{path} has {names.count(text_field)} columns {text_field!r}: rename all but one.")
+        column_number(path, file.schema_arrow.names, text_field)
         column = file.schema_arrow.field(text_field).type
         value = column.value_type if pa.types.is_dictionary(column) else column
         # A file in which every value is missing has a column of nulls, whatever other files have.

@@ -2,20 +2,25 @@
 
 import collections
 import csv
+import itertools
+import re
 
-from budgetbert.corpus.sources.blocks import BYTE_ORDER_MARK, CHUNK, grouped, shown_names, undecodable
+from budgetbert.corpus.sources.blocks import BYTE_ORDER_MARK, CHUNK, column_number, grouped, undecodable
 from budgetbert.errors import InputError
+from budgetbert.reporting.numbers import counted
 
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
+_MIDDLE = re.compile(rb'([^"\r\n])[^"\r\n]+([^"\r\n])')
 
 
-def blocks(kind, path, stream, block_bytes, text_field, longest):
+def blocks(kind, path, from_start, block_bytes, text_field, longest):
     """Reads a file as blocks of what `formats.parse` yields.
 
     Args:
         kind: str, "csv" or "tsv".
         path: `Path`, for messages.
-        stream: binary file object.
+        from_start: function that returns a binary file object of the file, at its start. A second one is asked for
+            where a quote is not closed.
         block_bytes: int. About what a block has, except the last.
         text_field: str. The column that holds the text.
         longest: int. Of a row that is longer than this no more is held in memory, and it is left out.
@@ -24,70 +29,93 @@ def blocks(kind, path, stream, block_bytes, text_field, longest):
         `Block`, one at least.
 
     Raises:
-        InputError: if the header has no such column, or two.
+        InputError: if the header has no such column, or two, or is longer than `longest`.
     """
     removed = collections.Counter()
-    texts = ((found, len(found[0])) for found in _texts(kind, path, _Lines(stream, longest, removed), text_field))
+    texts = ((found, len(found[0])) for found in _texts(kind, path, _Lines(from_start, longest), text_field, removed))
     yield from grouped("parsed", path, texts, block_bytes, removed)
 
 
 class _Lines:
     """The lines of a file as `csv.reader` takes them: an iterator of str.
 
-    Those of the present row are remembered, so that the next ones can be read again if it has no end.
+    Those of the present row are remembered, so that the next ones can be read again if it has no end. What goes beyond
+    the longest row comes as `_bones`, by which `csv.reader` finds the row's end as by the whole, and is not remembered.
 
     Attributes:
-        taken: list of tuples of a number, from 1, and a line: of the present row.
+        longest: int, in bytes.
+        taken: list of tuples of a number, from 1, and what `_read_lines` yields: of the present row, as far as it is
+            remembered.
+        is_too_long: bool. Whether the present row is longer than the longest that is held.
     """
 
-    def __init__(self, stream, longest, removed):
-        self._lines, self._longest, self._size = enumerate(_read_lines(stream, longest, removed), 1), longest, 0
-        self._again = collections.deque()
-        self.taken = []
+    def __init__(self, from_start, longest):
+        self.longest, self._from_start, self._size, self._number = longest, from_start, 0, 0
+        self._lines, self._again = enumerate(_read_lines(from_start(), longest), 1), collections.deque()
+        self.taken, self.is_too_long = [], False
 
     def __iter__(self):
         return self
 
     def __next__(self):
-        if self._size > self._longest:
-            raise csv.Error("the row does not end")
-        taken = self._again.popleft() if self._again else next(self._lines)
-        self.taken.append(taken)
-        self._size += len(taken[1])
-        return taken[1]
+        self._number, (line, size) = self._again.popleft() if self._again else next(self._lines)
+        self._size += size
+        self.is_too_long = self._size > self.longest
+        is_first = not self.taken
+        if is_first or not self.is_too_long:
+            self.taken.append((self._number, (line, size)))
+        if not self.is_too_long:
+            return _decoded(line)
+        # A row goes on in a second line only within quotes, where one without quotes changes nothing.
+        return _decoded(_bones(line)) if is_first or b'"' in line else ""
 
-    def end_row(self, broken=False):
+    def end_row(self, is_broken=False):
         """Forgets the lines of a row; those behind the first of a broken one come once more."""
-        if broken:
+        if is_broken:
+            remembered = self.taken[-1][0]
+            if self._number > remembered:
+                again = enumerate(_read_lines(self._from_start(), self.longest), 1)
+                self._lines, self._again = itertools.islice(again, remembered, None), collections.deque()
             self._again.extendleft(reversed(self.taken[1:]))
-        self.taken, self._size = [], 0
+        self.taken, self._size, self.is_too_long = [], 0, False
 
 
-def _read_lines(stream, longest, removed):
-    """Yields the lines (str) with their ends, \\n, \\r\\n or \\r; bytes that are not UTF-8 are halves of surrogates."""
-    held, skipping = b"", False
+def _bones(line):
+    """Returns of a line (bytes), or of its start, what decides where its fields begin and end.
+
+    They are its quotes but those that are doubled, and what stands next to them. Of the bones of a start and what
+    follows they are those of the whole.
+    """
+    return _MIDDLE.sub(rb"\1\2", line.replace(b'""', b""))
+
+
+def _read_lines(stream, longest):
+    """Yields the lines (bytes) with their ends, \\n, \\r\\n or \\r, and their sizes; of a longer one its `_bones`."""
+    held, dropped = b"", 0
     while chunk := stream.read(CHUNK):
         lines = (held + chunk).splitlines(keepends=True)
         # The last one may go on, and so may its end.
         held = lines.pop()
-        if skipping and lines:
-            # The lines behind it keep their numbers.
-            lines[0] = b"\n"
-            skipping = False
-        yield from map(_decoded, lines)
-        if len(held) > longest or skipping:
-            removed["too_long"] += not skipping
-            held, skipping = held[-1:], True
-    if not skipping and held:
-        yield _decoded(held)
+        for line in lines:
+            yield line, len(line) + dropped
+            dropped = 0
+        if dropped or len(held) > longest:
+            dropped += len(held)
+            held = _bones(held)
+            dropped -= len(held)
+    if held:
+        yield held, len(held) + dropped
 
 
 def _decoded(line):
     return line.removeprefix(BYTE_ORDER_MARK).decode(errors="surrogateescape")
 
 
-def _texts(kind, path, lines, text_field):
-    """Yields the text of each row and `None`, or what there is of it and why it cannot be used."""
+def _texts(kind, path, lines, text_field, removed):
+    """Yields the text of each row and `None`, or what there is of it and why it cannot be used.
+
+    What is too long is counted in `removed`.
+    """
     csv.field_size_limit(2**31 - 1)
     # A quote that is neither doubled nor next to the end of its field is an error here, as the field may end elsewhere.
     reader = csv.reader(lines, delimiter=_DELIMITERS[kind], strict=True)
@@ -99,42 +127,40 @@ def _texts(kind, path, lines, text_field):
             row = error
         if row is None:
             return
-        taken = lines.taken
-        lines.end_row(broken=isinstance(row, csv.Error))
+        (number, (line, _)), is_too_long = lines.taken[0], lines.is_too_long
+        is_broken = isinstance(row, csv.Error)
+        lines.end_row(is_broken)
         if row == []:
             continue
-        where = f"{path}, line {taken[0][0]:,}"
-        if isinstance(row, csv.Error):
+        where = f"{path}, line {number:,}"
+        if is_broken:
             problem = f"{where}: the quotes of the row are not closed, or not doubled within its fields"
             if header is None:
                 raise InputError(f"{problem}: a .{kind} file begins with a header.")
-            yield _printable(taken[0][1]), ("malformed", problem)
+            yield _printable(_decoded(line)), ("malformed", problem)
+        elif header is None and is_too_long:
+            raise InputError(f"{where}: the header has over {lines.longest:,} bytes: give each column a short name.")
         elif header is None:
             header, column = row, _column(kind, path, row, text_field)
+        elif is_too_long:
+            removed["too_long"] += 1
         elif row == header:
             # Files that were joined have the header of each.
             yield _printable(row[column]), ("repeated_header", f"{where}: the header is repeated")
         elif len(row) != len(header):
-            sentence = f"{where}: the row has {len(row):,} fields and the header {len(header):,}"
-            yield _printable(taken[0][1]), ("malformed", sentence)
+            sentence = f"{where}: the row has {counted(len(row), 'field')} and the header {len(header):,}"
+            yield _printable(_decoded(line)), ("malformed", sentence)
         else:
-            yield _checked(row[column], path, taken[0][0])
+            yield _checked(row[column], path, number)
 
 
 def _column(kind, path, header, text_field):
     """Returns the number of the column with the text."""
-    if text_field in header:
-        if (number := header.count(text_field)) > 1:
-            raise InputError(f"{path} has {number} columns {text_field!r}: rename all but one.")
-        return header.index(text_field)
     names = [_printable(name) for name in header]
-    if any("\ufffd" in name or "\0" in name for name in names):
+    if text_field not in header and any("\ufffd" in name or "\0" in name for name in names):
         raise InputError(f"{path}: its first line is not UTF-8: convert the file, for example with iconv.")
     separator = {"csv": "commas", "tsv": "tabs"}[kind]
-    raise InputError(
-        f"{path} has no column {text_field!r} in its first line but, between {separator}, {shown_names(names)}: name "
-        "one of them with --text_field."
-    )
+    return column_number(path, names, text_field, f" in its first line but, between {separator},")
 
 
 def _checked(text, path, line):

@@ -124,3 +124,55 @@ def test_a_quote_that_is_never_closed_costs_a_row_and_no_memory(monkeypatch, tmp
     assert texts == documents[:5] + documents[6:]
     ((reason, told),) = problems
     assert reason == "malformed" and "line 7: the quotes of the row are not closed" in told
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("line", ["one line of a play", 'he said ""no, never"", and left', "a, comma", '""', ""])
+@pytest.mark.parametrize("compression", ["", "zst", "xz"])
+def test_a_quoted_row_of_many_lines_that_is_too_long_is_counted_and_its_lines_are_no_rows(
+    monkeypatch, tmp_path, make_documents, line, line_end, compression
+):
+    monkeypatch.setattr(formats, "LONGEST_DOCUMENT_BYTES", 2**19)
+    documents = make_documents(10)
+    lines = [f'{number},"{document}"' for number, document in enumerate(documents)]
+    times = 2**20 // (len(line) + 1)
+    lines[4] = f'4,"{(line + line_end) * times}"'
+    # A line within the quotes may be too long by itself.
+    lines[7] = f'7,"{line_end}{"x" * 2**20} ""y""{line_end}"'
+    data = line_end.join(["id,text", *lines, "10", "11,open,"]).encode()
+    name = f"a.csv.{compression}" if compression else "a.csv"
+    (tmp_path / name).write_bytes(COMPRESS[compression](data) if compression else data)
+    texts, problems = parsed(tmp_path / name)
+    assert texts == [document for number, document in enumerate(documents) if number not in (4, 7)]
+    assert sorted(reason for reason, _ in problems) == ["malformed", "malformed", "too_long", "too_long"]
+    told = [sentence.partition(", ")[2] for reason, sentence in problems if reason == "malformed"]
+    number = len(data.splitlines()) - 1
+    assert told == [
+        f"line {number:,}: the row has 1 field and the header 2",
+        f"line {number + 1:,}: the row has 3 fields and the header 2",
+    ]
+
+
+@pytest.mark.parametrize("compression", ["", "zst", "gz"])
+def test_what_follows_a_quote_that_is_never_closed_is_read_from_the_file_again(
+    monkeypatch, tmp_path, make_documents, compression
+):
+    monkeypatch.setattr(formats, "LONGEST_DOCUMENT_BYTES", 2**17)
+    documents = [document.replace('"', "").replace(",", "") for document in make_documents(3000)]
+    lines = [f"{number},{document}" for number, document in enumerate(documents)]
+    lines[5], lines[2000] = f'5,"{documents[5]}', f'2000,"{documents[2000]}'
+    lines[1000] = f"1000,{'very long ' * 2**15}"
+    data = "\n".join(["id,text", *lines]).encode()
+    name = f"a.csv.{compression}" if compression else "a.csv"
+    (tmp_path / name).write_bytes(COMPRESS[compression](data) if compression else data)
+    texts, problems = parsed(tmp_path / name)
+    assert texts == [document for number, document in enumerate(documents) if number not in (5, 1000, 2000)]
+    told = sorted((reason, sentence and sentence.partition(", ")[2].partition(":")[0]) for reason, sentence in problems)
+    assert told == [("malformed", "line 2,002"), ("malformed", "line 7"), ("too_long", None)]
+
+
+def test_a_header_that_is_too_long_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(formats, "LONGEST_DOCUMENT_BYTES", 2**10)
+    (tmp_path / "a.csv").write_text(f"{'text,' * 2**12}\none,two\n")
+    with pytest.raises(InputError, match=r"a\.csv, line 1: the header has over 1,024 bytes"):
+        parsed(tmp_path / "a.csv")
