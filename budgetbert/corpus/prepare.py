@@ -7,6 +7,7 @@ and started again.
 import dataclasses
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from budgetbert.corpus.stages.pool import Workers
 from budgetbert.corpus.stages.read import read
 from budgetbert.corpus.stages.select import highest_held_out, select
 from budgetbert.corpus.stages.shards import write_shards
-from budgetbert.errors import InputError
+from budgetbert.errors import InputError, one_line
 from budgetbert.tokenization.vocabulary import read_vocabulary, standalone_tokenizer
 from budgetbert.tokenization.words import separate
 
@@ -64,16 +65,27 @@ def prepare_corpus(sources, output_dir, *, workers=None, **options):
             raise InputError(f"{output_dir} lies inside the text of {source.name}: choose another output directory.")
     weights = [source.weight for source in opened] if opened[0].weight else None
     wanted = options.for_manifest(given, weights)
-    identities = [source.identity() for source in opened]
+    if given:
+        ordering.check(options.order, given)
+
+    def identify():
+        return [source.identity() for source in opened]
+
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
-        corpus = _open_equal(output_dir, wanted, identities)
+        corpus = _open_equal(output_dir, wanted, identify)
         staging.remove_left_over(output_dir)
+        if not (output_dir / store.REPORT).exists():
+            _write_report(output_dir)
         return corpus
-    with staging.opened(output_dir, wanted, identities) as directory, Progress() as progress, workers:
+    with (
+        staging.opened(output_dir, wanted, identify) as (directory, identities),
+        Progress() as progress,
+        workers,
+    ):
         stage = staging.Staging(directory, workers, progress)
         corpus = stage.folder("corpus")
         facts = prepare_rows(corpus, opened, weights, options, given, stage)
-        if identities != [source.identity() for source in opened]:
+        if identities != identify():
             raise InputError(f"{sources} changed while it was read: prepare it when nothing else writes there.")
         counts = zip(identities, facts.pop("source_counts"), strict=True)
         written = {
@@ -88,10 +100,11 @@ def prepare_corpus(sources, output_dir, *, workers=None, **options):
             "circumstances": manifest.circumstances(workers.number),
         }
         files.write(corpus / store.MANIFEST, json.dumps(files.with_sum(written), indent=1))
-        report.write_report(corpus)
         files.sync_directory(corpus)
         os.replace(corpus, output_dir)
         files.sync_directory(directory)
+        files.sync_directory(output_dir.parent)
+    _write_report(output_dir)
     return store.open_corpus(output_dir)
 
 
@@ -126,7 +139,7 @@ def prepare_rows(corpus, sources, weights, options, given, stage):
                 f"{f'{options.alphabet_size:,} characters' if options.alphabet_size else 'every character'} of its "
                 "words, and every piece that is repeated in them. Give more text, or a smaller --vocabulary_size."
             )
-    ordering.check(options.order, entries)
+        ordering.check(options.order, entries)
     store.write_vocabulary(corpus / store.VOCABULARY, entries)
     files.write(corpus / "tokenizer.json", standalone_tokenizer(entries, normalizer).to_str(pretty=True))
     encoded = encode(documents, entries, highest_held_out(documents, entries, options), options, stage)
@@ -171,8 +184,26 @@ def open_or_prepare(corpus, work_directory, **preparation):
     return prepared
 
 
-def _open_equal(output_dir, options, identities):
-    """Opens the corpus in a directory that is not empty if it is the one that was asked for."""
+def _write_report(directory):
+    """Draws the page of a corpus that is in place; where that fails, a warning says so, as the corpus is whole."""
+    try:
+        report.write_report(directory)
+    # The page rests on libraries for charts and templates, and on room for one more file.
+    except Exception as error:
+        print(
+            f"The corpus in {directory} is whole, but its page cannot be written ({one_line(error)}): try again with "
+            f"python -m budgetbert.report {directory}.",
+            file=sys.stderr,
+        )
+
+
+def _open_equal(output_dir, options, identify):
+    """Opens the corpus in a directory that is not empty if it is the one that was asked for.
+
+    Args:
+        output_dir: `Path`.
+        options, identify: as for `staging.opened`.
+    """
     if not (output_dir / store.MANIFEST).exists():
         raise InputError(f"{output_dir} holds something that is not a prepared corpus: choose another directory.")
     corpus = store.open_corpus(output_dir)
@@ -183,6 +214,7 @@ def _open_equal(output_dir, options, identities):
                 f"{output_dir} holds another corpus: {name} is {there.get(name)} there and {value} here: "
                 "choose another directory, or delete that one."
             )
+    identities = identify()
     if [source["sha256"] for source in corpus.manifest["sources"]] != [source["sha256"] for source in identities]:
         raise InputError(
             f"{output_dir} was prepared from other text than {', '.join(source['source'] for source in identities)} "

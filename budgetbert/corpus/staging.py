@@ -13,7 +13,8 @@ from budgetbert.corpus.stages.parts import read_json, record_path, write_json
 from budgetbert.corpus.stages.pool import WorkerKilled
 from budgetbert.errors import InputError
 
-_FORMAT = 5  # Counts up when what the stages leave changes.
+_FORMAT = 6  # Counts up when what the stages leave changes.
+_PLAN = "plan.json"
 _LARGE_TEXT = 2**28  # Characters. A process that has worked on so many holds some 500 MB.
 
 
@@ -76,15 +77,17 @@ def _path(output_dir):
 
 
 @contextlib.contextmanager
-def opened(output_dir, options, identities):
+def opened(output_dir, options, identify):
     """The directory with what a killed preparation finished, locked; it is deleted when all is done.
 
     Args:
         output_dir: `Path`.
-        options, identities: what decides the result: another preparation's files are deleted first.
+        options: dict. What decides the result beside the text: what other options left is deleted first.
+        identify: function that returns what identifies the text, a list of dict: what was left of other text is deleted
+            first. It is called when the options have been compared, as it may take hours.
 
     Yields:
-        `Path`.
+        Tuple of the directory, a `Path`, and what `identify` returned.
 
     Raises:
         InputError: if it cannot be made, or another process has it.
@@ -100,9 +103,14 @@ def opened(output_dir, options, identities):
     finished = False
     with lock:
         try:
-            plan = {"format": _FORMAT, "boot": _boot(), "options": options, "sources": identities}
-            _start_over_unless(directory, json.loads(json.dumps(plan | {"packages": manifest.packages()})))
-            yield directory
+            plan = {"format": _FORMAT, "boot": _boot(), "options": options, "packages": manifest.packages()}
+            _start_over_unless(directory, json.loads(json.dumps(plan)))
+            plan["sources"] = identify()
+            _start_over_unless(directory, json.loads(json.dumps(plan)))
+            if _is_begun(directory):
+                print(f"Going on with {directory}.", file=sys.stderr)
+            write_json(directory / _PLAN, plan)
+            yield directory, plan["sources"]
             finished = True
         except InputError as error:
             # The same text and options end like this again, unless the trouble was outside: of a disk or a network,
@@ -111,7 +119,7 @@ def opened(output_dir, options, identities):
             finished = not (unreadable or isinstance(error, hub.Unreachable | WorkerKilled))
             raise
         finally:
-            if finished:
+            if finished or not _is_begun(directory):
                 shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -124,20 +132,23 @@ def remove_left_over(output_dir):
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def _is_begun(directory):
+    """Returns whether a stage has left a file."""
+    return any(path.is_file() for path in directory.rglob("*") if path != directory / _PLAN)
+
+
 def _start_over_unless(directory, plan):
-    """Empties the directory unless what it holds belongs to this plan, and says what happens."""
-    path = directory / "plan.json"
-    left = [entry for entry in directory.iterdir() if entry.name != path.name]
-    if left:
-        same = path.exists() and read_json(path) == plan
-        what = "Going on with" if same else "Other text, options or packages than in"
-        print(f"{what} {directory}{'.' if same else ', or another boot: starting over.'}", file=sys.stderr)
-        if same:
-            return
-        path.unlink(missing_ok=True)  # This goes first: what is half deleted belongs to no plan.
-        for entry in left:
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    write_json(path, plan)
+    """Empties the directory, and says so, unless it was begun by a plan that is the same in all that this one has."""
+    path = directory / _PLAN
+    known = read_json(path) if path.exists() else {}
+    if all(known.get(name) == value for name, value in plan.items()):
+        return
+    if _is_begun(directory):
+        told = f"Other text, options or packages than in {directory}, or another boot: starting over."
+        print(told, file=sys.stderr)
+    path.unlink(missing_ok=True)  # This goes first: what is half deleted belongs to no plan.
+    for entry in directory.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def _boot():
