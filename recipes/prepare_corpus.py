@@ -7,20 +7,19 @@ Run       python recipes/prepare_corpus.py --corpus PATH --output_dir DIR
 Source    packed rows: Geiping & Goldstein 2022; vocabulary: Devlin et al. 2019
 """
 
-import os
-
 from absl import flags
 
 from budgetbert import command_line
 from budgetbert.corpus import options
+from budgetbert.corpus.sources import formats
+from budgetbert.corpus.stages.pool import available_cores
 from budgetbert.errors import InputError
 
 flags.DEFINE_string(
     "corpus",
     None,
-    "demo; files, folders or patterns of .txt, .jsonl, .ndjson, .json, .csv, .tsv, .parquet, MediaWiki dumps (.xml) "
-    "and WikiExtractor's wiki_00, also with .gz, .bz2, .xz or .zst; or hf:NAME[:CONFIG]. Several with commas, perhaps "
-    "with shares: A@0.7,B@0.3.",
+    f"demo; files, folders or patterns: {formats.USABLE}; or hf:NAME[:CONFIG]. Several with commas, perhaps with "
+    "shares: A@0.7,B@0.3.",
 )
 flags.DEFINE_string("output_dir", None, "Where the prepared corpus appears.")
 options.define_flags()
@@ -37,7 +36,7 @@ def datatrove_workers(number, output_dir):
         raise InputError(
             "--engine=datatrove needs datatrove, which is not installed: pip install 'budgetbert[datatrove]'."
         ) from error
-    return DatatroveWorkers(number, f"{output_dir}.datatrove")
+    return DatatroveWorkers(number or available_cores(), f"{output_dir}.datatrove")
 
 
 def main():
@@ -53,7 +52,7 @@ def main():
     if given.corpus:
         workers = given.workers
         if given.engine == "datatrove":
-            workers = datatrove_workers(workers or os.cpu_count(), given.output_dir)
+            workers = datatrove_workers(workers, given.output_dir)
         corpus = prepare.prepare_corpus(given.corpus, given.output_dir, workers=workers, **options.read_flags())
     if given.verify:
         corpus = store.verify(given.output_dir)

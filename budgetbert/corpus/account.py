@@ -7,7 +7,8 @@ documents that are read are those that are left out and those that are in the ro
 import collections
 import dataclasses
 
-from budgetbert.corpus.sources.formats import LONGEST_DOCUMENT_BYTES
+from budgetbert.corpus.sources import formats
+from budgetbert.corpus.sources.text import UNREAD
 
 # In the order in which documents meet them: reason, name, and what it means with the options filled in.
 REASONS = {
@@ -18,7 +19,7 @@ REASONS = {
     "undecodable": ("Undecodable", "bytes that are not UTF-8"),
     "malformed": ("Malformed", "lines, rows or objects that are not what their file's format asks for"),
     "empty": ("Empty", "nothing is left once the document is cleaned"),
-    "too_long": ("Too long", f"more than {LONGEST_DOCUMENT_BYTES:,} bytes"),
+    "too_long": ("Too long", f"more than {formats.longest()}"),
     "too_short": ("Too short", "fewer than {min_characters:,} characters"),
     "other_language": ("Other languages", "not most probably in “{language}”"),
     "duplicate": ("Duplicates", "equal to an earlier document, white space aside"),
@@ -27,14 +28,6 @@ REASONS = {
     "incompressible": ("Incompressible", "{filter:g} tokens per character or more"),
     "over_weight": ("Over their share", "left out at random to give each source the share asked for"),
     "without_tokens": ("Without tokens", "nothing is left once the text is normalised"),
-}
-# What of a folder or a pattern is not read: the reason and its name.
-UNREAD = {
-    "kind": "of another kind",
-    "special": "pipes, sockets or devices",
-    "hidden": "hidden",
-    "folder": "folders that match the pattern",
-    "link": "links to a folder that is read already",
 }
 CHANGES = {
     "mojibake": ("Mojibake", "text that had been decoded wrongly was repaired"),

@@ -7,6 +7,8 @@ from budgetbert.corpus.packing import token_dtype
 from budgetbert.tokenization.vocabulary import SPECIAL_TOKENS
 
 SPLITS = ("train", "validation")
+# What a row may be, and with what a packed one may start.
+ROW_KINDS, ROW_STARTS = ("packed", "sentences", "pairs"), ("none", "cls")
 # The orders in which training may read rows first, besides shuffled.
 ORDERS = ("frequent_first", "short_sentences_first")
 _SHARD_NAME = re.compile(r"(train|validation)-\d{5}\.npy")
@@ -114,8 +116,8 @@ def _are_sources(told):
 
 _ENTRIES = {
     "format_version": lambda value: _is_count(value, 1, 2),
-    "rows_kind": ("packed", "sentences", "pairs").__contains__,
-    "row_start": ("none", "cls").__contains__,
+    "rows_kind": ROW_KINDS.__contains__,
+    "row_start": ROW_STARTS.__contains__,
     "order": ("shuffled", *ORDERS).__contains__,
     "sequence_length": lambda value: _is_count(value, 1, _LONGEST_ROW),
     "dtype": ("uint16", "uint32").__contains__,

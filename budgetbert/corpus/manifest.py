@@ -13,6 +13,7 @@ from budgetbert.corpus import account, store
 from budgetbert.corpus.packing import token_dtype
 from budgetbert.corpus.stages.parts import EXAMPLES
 from budgetbert.errors import InputError
+from budgetbert.reporting.numbers import counted
 from budgetbert.reporting.versions import package_versions
 from budgetbert.tokenization.vocabulary import special_ids
 
@@ -76,10 +77,12 @@ def facts(corpus, sources, documents, entries, encoded, shards, frequencies, opt
     """
     counts = {what: dict.fromkeys(store.SPLITS, 0) for what in ("documents", "tokens", "rows")}
     names, in_rows = ", ".join(sources), [collections.Counter() for _ in sources]
+    without_tokens = [[] for _ in sources]
     together = {some.folder: some.records for some in encoded.values()}  # Of both splits, or of each.
     for first, record in itertools.chain(*together.values()):
-        of_source = in_rows[documents.records[first]["source"]]
-        of_source["without_tokens"] += record["without_tokens"]
+        source = documents.records[first]["source"]
+        of_source = in_rows[source]
+        without_tokens[source] += record["without_tokens"]
         of_source["tokens"] += sum(record["tokens"].values())
         for split in record["documents"]:
             of_source[split] += record["documents"][split]
@@ -93,32 +96,34 @@ def facts(corpus, sources, documents, entries, encoded, shards, frequencies, opt
     unknown, known = int(everywhere[ids["[UNK]"]]), np.delete(everywhere, special)
     unknown_rate = unknown / max(1, unknown + int(known.sum()))
     _check_tokens(names, unknown_rate, known, ledger)
-    for source, of_source in enumerate(in_rows):
-        if of_source["without_tokens"]:
-            ledger.leave_out(source, "without_tokens", of_source["without_tokens"])
-    without_tokens = sum(of_source["without_tokens"] for of_source in in_rows)
+    for source, lengths in enumerate(without_tokens):
+        if lengths:
+            ledger.leave_out(source, "without_tokens", len(lengths))
+    all_without = sum(map(len, without_tokens))
     if counts["documents"]["validation"] and not counts["documents"]["train"]:
+        held_out = counts["documents"]["validation"]
+        kept = "the only document that is" if held_out == 1 else f"all {held_out:,} documents that are"
         raise InputError(
-            f"all {counts['documents']['validation']:,} documents that are kept of {names} are held out, so none is "
-            "left for training: add text, or make --validation_fraction or --sequence_length smaller."
+            f"{kept} kept of {names} {'is' if held_out == 1 else 'are'} held out, so none is left for training: add "
+            "text, or make --validation_fraction or --sequence_length smaller."
         )
     if not all(counts["rows"].values()):
         train, validation = (counts["tokens"][split] for split in store.SPLITS)
-        lost = f" ({without_tokens:,} documents have no token once they are normalised)" if without_tokens else ""
+        lost = f" (left out as without tokens: {counted(all_without, 'document')})" if all_without else ""
         raise InputError(
-            f"{names} is too small: it gives {train} tokens for training and {validation} for validation, "
+            f"{names} is too small: it gives {counted(train, 'token')} for training and {validation:,} for validation, "
             f"and a row has {length}{lost}: add text, or make --sequence_length smaller."
         )
     counts |= {
         "documents_read": sum(record["documents_read"] for record in documents.records),
-        "documents_without_tokens": without_tokens,
+        "documents_without_tokens": all_without,
         "unknown_token_rate": unknown_rate,
     }
     _check_held_out(counts, options.validation_fraction, ledger)
     if options.rows == "pairs":
         _check_labels(corpus, names, [shard for shard in shards if shard["split"] == "train"], ledger)
     removed = sum(ledger.removed, collections.Counter())
-    source_counts = _source_counts(documents, in_rows, ledger)
+    source_counts = _source_counts(documents, in_rows, without_tokens, ledger)
     for told in source_counts:
         if told["documents_read"] != sum(told["removed"].values()) + told["documents"]:
             raise RuntimeError(f"the counts do not add up: {told}")
@@ -201,8 +206,18 @@ def packages():
     return {"python": platform.python_version(), **package_versions(_PACKAGES)}
 
 
-def _source_counts(documents, in_rows, ledger):
-    """What the manifest says of each source: what came in, what went, what is left, and how long that is."""
+def _source_counts(documents, in_rows, without_tokens, ledger):
+    """What the manifest says of each source: what came in, what went, what is left, and how long that is.
+
+    Args:
+        documents: `parts.Documents`.
+        in_rows: list of a `collections.Counter` for each source, of what of it is in the rows.
+        without_tokens: list of the lengths (list of int) of the documents of each source that are kept and in no row.
+        ledger: `Ledger`.
+
+    Returns:
+        list of dict.
+    """
     sums = ("documents_read", "characters_read", "empty_files")
     told = [
         dict.fromkeys(sums, 0)
@@ -210,22 +225,28 @@ def _source_counts(documents, in_rows, ledger):
         | {"training": counted["train"], "held_out": counted["validation"], "tokens": counted["tokens"]}
         for removed, counted in zip(ledger.removed, in_rows, strict=True)
     ]
-    histograms = np.zeros((len(told), 32), np.int64)
+    histograms = -np.stack([_by_power_of_two(lengths) for lengths in without_tokens])
+    for of_source, lengths in zip(told, without_tokens, strict=True):
+        of_source["characters"] -= sum(lengths)
     for record, _, lengths, _ in documents.kept_numbers():
         of_source = told[record["source"]]
         for name in sums:
             of_source[name] += record[name]
         of_source["cleaned"].update(record["cleaned"])
         of_source["characters"] += int(lengths.sum())
-        places = np.log2(np.maximum(lengths, 1)).astype(np.int64)
-        histograms[record["source"]] += np.bincount(places, minlength=32)
-    # These are documents of 1 character, of 2 and 3, of 4 to 7, and so on.
+        histograms[record["source"]] += _by_power_of_two(lengths)
     return [
         some
         | {"cleaned": dict(sorted(some["cleaned"].items())), "documents": some["training"] + some["held_out"]}
         | {"lengths_by_power_of_two": histogram.tolist()}
         for some, histogram in zip(told, histograms, strict=True)
     ]
+
+
+def _by_power_of_two(lengths):
+    """Returns how many lengths (int array) are 1, 2 or 3, 4 to 7, and so on: an int64 array [32]."""
+    places = np.log2(np.maximum(lengths, 1)).astype(np.int64)
+    return np.bincount(places, minlength=32)
 
 
 def _told_frequencies(entries, frequencies):

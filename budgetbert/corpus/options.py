@@ -12,7 +12,7 @@ import typing
 
 from absl import flags
 
-from budgetbert.corpus.ordering import ORDERS
+from budgetbert.corpus.checks import ORDERS, ROW_KINDS, ROW_STARTS
 from budgetbert.corpus.sources.cleaning import LEVELS
 from budgetbert.corpus.stages import filters
 from budgetbert.errors import InputError
@@ -61,12 +61,10 @@ class Options:
     rows: str = _option(
         "packed",
         "packed: documents run on from row to row; sentences: whole ones; or pairs.",
-        ("packed", "sentences", "pairs"),
+        ROW_KINDS,
     )
-    row_start: str = _option("none", "none, or cls: every packed row starts with [CLS].", ("none", "cls"))
-    order: str = _option(
-        "shuffled", "shuffled, frequent_first or short_sentences_first.", ("shuffled", *ORDERS)
-    )  # fmt: skip
+    row_start: str = _option("none", "none, or cls: every packed row starts with [CLS].", ROW_STARTS)
+    order: str = _option("shuffled", f"shuffled, {' or '.join(ORDERS)}.", ("shuffled", *ORDERS))
     clean: str = _option(
         "auto",
         "none; minimal: wrong decoding, control characters, white space; wiki: what is left of markup, too. "

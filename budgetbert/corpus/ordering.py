@@ -9,7 +9,6 @@ import numpy as np
 
 from budgetbert import files
 from budgetbert.corpus import store
-from budgetbert.corpus.checks import ORDERS as ORDERS
 from budgetbert.corpus.stages.parts import read_json, write_array, write_json
 from budgetbert.errors import InputError
 
@@ -68,7 +67,7 @@ def row_keys(order, vocabulary, frequencies):
     marks, it is a piece of its own. [PAD] does not count.
 
     Args:
-        order: str, one of `ORDERS`.
+        order: str, one of `checks.ORDERS`.
         vocabulary: list of str; [PAD] has the id 0.
         frequencies: int64 array. How often each entry occurs in the training rows.
 

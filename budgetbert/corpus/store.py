@@ -10,6 +10,7 @@ from budgetbert import files
 from budgetbert.corpus.checks import SPLITS, find_damage
 from budgetbert.corpus.rows import Rows, Shard
 from budgetbert.errors import InputError
+from budgetbert.reporting.numbers import counted
 
 # Version 1 had no order file: its sorted corpora hold their training rows in the order in which they are read.
 FORMAT_VERSION = 2
@@ -185,9 +186,8 @@ def verify(directory):
     directory, manifest = Path(directory), _read_manifest(Path(directory))
     problems = _problems(directory, manifest)
     if problems:
-        raise InputError(
-            "\n".join([*problems, f"{len(problems)} files are not as the manifest says: {_PREPARE_AGAIN}."])
-        )
+        told = f"{counted(len(problems), 'file')} {'is' if len(problems) == 1 else 'are'}"
+        raise InputError("\n".join([*problems, f"{told} not as the manifest says: {_PREPARE_AGAIN}."]))
     return open_corpus(directory)
 
 

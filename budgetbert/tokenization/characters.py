@@ -30,6 +30,8 @@ RESERVED = "\U0010fff0-\U0010fff4"
 # Private-use code points, and the four that end planes 15 and 16: what a bullet or an icon of a PDF's own font is
 # without that font.
 PRIVATE_USE = "\ue000-\uf8ff\U000f0000-\U0010ffef\U0010fff5-\U0010ffff"
+# What is dropped of every text, and `RESERVED` of one in which no special tokens are marked.
+DROPPED = IGNORABLE + FORMAT + NEWER + PRIVATE_USE
 # Control characters, and four more on which the tokenizers disagree whether they are spaces: the Ogham space, line and
 # paragraph separator, and what stands for undecodable bytes.
 CONTROL = "\x00-\x1f\x7f-\x9f\u1680\u2028\u2029\ufffd"

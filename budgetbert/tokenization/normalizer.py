@@ -15,10 +15,8 @@ from tokenizers import Regex, normalizers
 
 from budgetbert.tokenization import characters
 
-# What is dropped of every text. `RESERVED` is left where special tokens have been marked with it.
-_DROPPED = characters.IGNORABLE + characters.FORMAT + characters.NEWER + characters.PRIVATE_USE
 _RESERVED_PYTHON, _RESERVED_RE2 = re.compile(f"[{characters.RESERVED}]"), characters.re2(characters.RESERVED)
-_DROPPED_PYTHON, _DROPPED_RE2 = re.compile(f"[{_DROPPED}]"), characters.re2(_DROPPED)
+_DROPPED_PYTHON, _DROPPED_RE2 = re.compile(f"[{characters.DROPPED}]"), characters.re2(characters.DROPPED)
 # Python's strings may also hold halves of surrogate pairs, which no UTF-8 can.
 _CONTROL_PYTHON, _CONTROL_RE2 = re.compile(f"[{characters.CONTROL}\ud800-\udfff]"), characters.re2(characters.CONTROL)
 # What Cramming's normaliser makes a space: also the white space beyond ASCII, which the original deletes like any other
@@ -124,7 +122,8 @@ class Normalizer:
 
     def steps(self):
         """Returns the same as a list of `tokenizers.normalizers.Normalizer`, without `mark`."""
-        steps = [_replace(pattern, "") for pattern in (characters.re2(_DROPPED + characters.RESERVED), _TOO_MANY_LEFT)]
+        dropped = characters.re2(characters.DROPPED + characters.RESERVED)
+        steps = [_replace(pattern, "") for pattern in (dropped, _TOO_MANY_LEFT)]
         return steps + (self._bert_steps() if self.kind == "bert" else self._cramming_steps())
 
     def _as_bert(self, text):

@@ -70,7 +70,8 @@ def test_the_order_is_that_of_a_stable_sort_whatever_fits_into_memory(tmp_path, 
         found = np.load(tmp_path / "order.npy")
         assert found.dtype == np.uint32
         np.testing.assert_array_equal(found, np.argsort(keys, kind="stable"))
-    assert not (tmp_path / "order.npy.tmp").exists()
+    left = {path.name for path in tmp_path.iterdir()} - {path.name for keys, rows, _ in runs for path in (keys, rows)}
+    assert left == {"order.npy"}
 
 
 def test_without_a_stop_rows_cannot_be_sorted_by_stops():

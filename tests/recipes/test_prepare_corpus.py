@@ -94,7 +94,7 @@ def test_an_existing_corpus_can_be_verified(tmp_path, text):
     data = bytearray(shard.read_bytes())
     data[5000] ^= 1
     shard.write_bytes(data)
-    lines = assert_refused(run("--output_dir", tmp_path / "corpus", "--verify"), "1 files are not as the manifest says")
+    lines = assert_refused(run("--output_dir", tmp_path / "corpus", "--verify"), "1 file is not as the manifest says")
     assert "train-00000.npy is damaged" in lines[0]
 
 

@@ -58,6 +58,11 @@ _ENDS = {
 _BLANK_LINES = re.compile(rb"\n(?:" + _BLANK + rb"\n)++\s*")
 
 
+def longest():
+    """Returns what a document may have at most, as a sentence says it."""
+    return f"{LONGEST_DOCUMENT_BYTES:,} bytes (of a column, characters)"
+
+
 def kind_of(path):
     """Returns the kind (str) of a file by its name: a value of `_KINDS` or "extracted", or `None` for any other."""
     match = _NAME.fullmatch(Path(path).name.lower())

@@ -6,6 +6,7 @@ for one object that is not UTF-8.
 """
 
 import collections
+import itertools
 import json
 import re
 
@@ -25,14 +26,21 @@ def is_laid_out(start):
     start = start[_BETWEEN.match(start).end() :]
     if start.startswith(b"["):
         return True
-    line, end, _ = start.partition(b"\n")
-    if not start.startswith(b"{") or not end:
+    line, end, rest = start.partition(b"\n")
+    if not start.startswith(b"{") or not end or _is_object(line):
         return False
+    # Of objects one per line the first may be damaged. A line that follows is not an object by itself where the first
+    # begins one, but for one that is the value of a name, or of an array.
+    following = list(map(_is_object, itertools.islice(filter(bytes.strip, rest.split(b"\n")), 2)))
+    may_begin_value = line.rstrip().endswith((b":", b"[", b","))
+    return following != [True, True] and (may_begin_value or following[:1] != [True])
+
+
+def _is_object(line):
     try:
-        json.loads(line)
+        return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
-        return True
-    return False
+        return False
 
 
 def blocks(path, stream, start, block_bytes, longest):
@@ -157,21 +165,16 @@ def _text(data, path, line, text_field, shape):
     where, text = f"{path}, line {line}", ""
     try:
         text = data.decode()
-        value = json.loads(text)[text_field]
+        found = json.loads(text)
     except UnicodeDecodeError as error:
         return undecodable(data, path, line, error)
     except (ValueError, RecursionError) as error:
         # A number of over 4,300 digits is a plain ValueError.
         told = str(error).partition(";")[0]
         return text, ("malformed", f"{where}: this is not JSON ({told}): {shape}")
-    except (KeyError, TypeError, IndexError):
-        value = 0
-    # A missing text is an empty one, as in the columns of other formats.
-    if value is None:
-        return "", None
-    if not isinstance(value, str):
-        found = json.loads(text)
-        named = f" but {shown_names(found)}" if isinstance(found, dict) and found else ""
-        sentence = f"{where}: the object has no string {json.dumps(text_field)}{named}: name its text with --text_field"
-        return text, ("malformed", sentence)
-    return value, None
+    if isinstance(found, dict) and isinstance(value := found.get(text_field, 0), str | None):
+        # A missing text is an empty one, as in the columns of other formats.
+        return value or "", None
+    named = f" but {shown_names(found)}" if isinstance(found, dict) and found else ""
+    sentence = f"{where}: the object has no string {json.dumps(text_field)}{named}: name its text with --text_field"
+    return text, ("malformed", sentence)

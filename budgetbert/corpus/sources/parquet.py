@@ -5,7 +5,8 @@ import collections
 from budgetbert.corpus.sources.blocks import DamagedFile, column_number, grouped
 from budgetbert.errors import InputError, one_line
 
-_ROWS = 256  # These are decoded at a time.
+# So many rows are decoded at a time, or as many as have so many bytes together, if they are about equally long.
+_ROWS, _BYTES = 256, 2**23
 
 
 def blocks(path, raw, block_bytes, text_field):
@@ -22,12 +23,21 @@ def blocks(path, raw, block_bytes, text_field):
         kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
         if not any(is_kind(value) for is_kind in kinds):
             raise InputError(f"{path}: the column {text_field!r} holds {column}, not text: name another one.")
-        batches = file.iter_batches(_ROWS, columns=[text_field], use_threads=False)
-        texts = ((found, len(found[0])) for found in _texts(path, batches))
+        texts = ((found, len(found[0])) for found in _texts(path, _batches(file, text_field)))
         yield from grouped("parsed", path, texts, block_bytes, collections.Counter())
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = one_line(error).rstrip(".")
         raise DamagedFile(f"{path} is a damaged parquet file ({reason}): copy or download it again.") from error
+
+
+def _batches(file, text_field):
+    """Yields the rows of a column of a `ParquetFile`, few at a time where they are long."""
+    for number in range(file.num_row_groups):
+        group = file.metadata.row_group(number)
+        columns = map(group.column, range(group.num_columns))
+        size = sum(column.total_uncompressed_size for column in columns if column.path_in_schema == text_field)
+        rows = max(1, min(_ROWS, group.num_rows * _BYTES // max(1, size)))
+        yield from file.iter_batches(rows, row_groups=[number], columns=[text_field], use_threads=False)
 
 
 def _texts(path, batches):

@@ -14,8 +14,14 @@ from budgetbert.corpus.sources import demo, formats, hub
 from budgetbert.corpus.sources.blocks import Block
 from budgetbert.errors import InputError
 
-# Why what lies in a folder or matches a pattern is not read.
-_UNREAD = ("kind", "special", "hidden", "folder", "link")
+# Why what lies in a folder or matches a pattern is not read, and how that is told.
+UNREAD = {
+    "kind": "of another kind",
+    "special": "pipes, sockets or devices",
+    "hidden": "hidden",
+    "folder": "folders that match the pattern",
+    "link": "links to a folder that is read already",
+}
 # So many names are shown of each kind.
 _UNREAD_NAMES = 5
 _WEIGHTED = re.compile(r"(.+)@(\d+\.?\d*|\.\d+)")
@@ -83,8 +89,7 @@ class FileSource:
 
     Attributes:
         root: `Path` of the folder in which any new text would belong to the source, or `None`.
-        unread: dict of why something is not read to a list of `Path`: "kind", it is no text; "special", a pipe, socket
-            or device; "hidden"; "folder", which a pattern matches; "link", to a folder that is read already.
+        unread: dict of why something is not read, a key of `UNREAD`, to a list of `Path`.
 
     Raises:
         InputError: if there is no such path or no usable file, or if a folder cannot be read or holds a prepared
@@ -96,7 +101,7 @@ class FileSource:
         self.root = None
         path = Path(name)
         self._text_field = text_field
-        self.unread = unread = {what: [] for what in _UNREAD}
+        self.unread = unread = {what: [] for what in UNREAD}
         if path.is_dir():
             self.root = path
             found = _files_in(path, unread)

@@ -27,7 +27,7 @@ _ITEM = "\x01"
 # What a template shows where it stands in a sentence: its first or second argument, or always the same.
 _FIRST_ARGUMENT = frozenset(
     (
-        *("'-", "abbr", "angbr", "angle bracket", "as written", "big", "blockquote", "bq", "c.", "cquote"),
+        *("'-", "abbr", "angbr", "angle bracket", "as written", "big", "blockquote", "bq", "cquote"),
         *("gaps", "ill", "interlanguage link", "keypress", "kbd", "linktext", "midsize", "mvar", "nihongo", "nobold"),
         *("nobr", "noitalic", "not a typo", "nowrap", "nowraplinks", "nts", "overline", "quote", "resize", "sc", "sic"),
         *("small", "smallcaps", "smaller", "sub", "sup", "tlit", "tooltip", "tq", "translit", "underline", "vanchor"),

@@ -23,7 +23,7 @@ _PERMUTATIONS = 128
 _SHINGLES_AT_ONCE = 2**16
 _SIMILARITY = 0.8
 # datasketch has schemes of 4 and of 8 bytes a value.
-_SCHEME = "affine32"
+_SCHEME, _SEED = "affine32", 1
 # The text in which a stretch is looked for: 3.5 GB of memory. Larger corpora are deduplicated group by group.
 _GROUP_BYTES = 2**28
 
@@ -88,7 +88,7 @@ def _signature(text):
     words = [word.encode() for word in parts.words_or_letters(text.lower())]
     shingles = {b" ".join(words[i : i + _SHINGLE_WORDS]) for i in range(max(1, len(words) - _SHINGLE_WORDS + 1))}
     shingles = list(shingles)
-    minhash = datasketch.MinHash(_PERMUTATIONS, hashfunc=xxhash.xxh32_intdigest, scheme=_SCHEME)
+    minhash = datasketch.MinHash(_PERMUTATIONS, _SEED, hashfunc=xxhash.xxh32_intdigest, scheme=_SCHEME)
     for start in range(0, len(shingles), _SHINGLES_AT_ONCE):
         minhash.update_batch(shingles[start : start + _SHINGLES_AT_ONCE])
     return minhash.hashvalues
@@ -100,18 +100,18 @@ def near(documents, staging):
 
     folder = staging.each("Computing signatures", "signatures", Signatures, (), documents)
     index_of_similar = datasketch.MinHashLSH(threshold=_SIMILARITY, num_perm=_PERMUTATIONS)
-    kept, signatures = np.array(documents.kept), {}
+    kept, earlier = np.array(documents.kept), {}
     with staging.progress.stage("Finding near-duplicates", len(documents.records)) as show:
         for index in range(len(documents.records)):
             places = np.flatnonzero(documents.selected(index)) + documents.starts[index]
             for place, values in zip(places.tolist(), np.load(folder / f"{index:06d}.npy"), strict=True):
-                minhash = datasketch.MinHash(hashvalues=values, scheme=_SCHEME)
+                minhash = datasketch.LeanMinHash(seed=_SEED, hashvalues=values, scheme=_SCHEME)
                 candidates = index_of_similar.query(minhash)
-                if any(np.mean(values == signatures[candidate]) >= _SIMILARITY for candidate in candidates):
+                if any(minhash.jaccard(earlier[candidate]) >= _SIMILARITY for candidate in candidates):
                     kept[place] = False
                 else:
                     index_of_similar.insert(place, minhash, check_duplication=False)
-                    signatures[place] = values
+                    earlier[place] = minhash
             show(index + 1, int(documents.starts[index + 1]))
     return kept
 
@@ -120,11 +120,11 @@ def groups(documents):
     """Returns lists of numbers of parts, each of so much text as `without_repeats` can look through at once."""
     groups, size = [[]], 0
     for index, record in enumerate(documents.records):
-        if groups[-1] and size + record["characters"] > _GROUP_BYTES:
+        if groups[-1] and size + record["bytes"] > _GROUP_BYTES:
             groups.append([])
             size = 0
         groups[-1].append(index)
-        size += record["characters"]
+        size += record["bytes"]
     return groups
 
 
@@ -192,10 +192,20 @@ def _remaining(piece, dropped):
     return "\n".join(filter(None, kept))
 
 
-def drop_repeats(documents, length, staging):
-    """Drops stretches of at least `length` bytes that stood before; returns the `parts.Documents` that are left."""
+def drop_repeats(documents, length, normalizer, staging):
+    """Drops stretches that stood before.
+
+    Args:
+        documents: `parts.Documents`.
+        length: int, the bytes of the shortest.
+        normalizer: str, as for `parts.count_words`.
+        staging: `Staging`.
+
+    Returns:
+        `parts.Documents`, of what is left.
+    """
     folder, tasks = staging.folder("without_repeats"), groups(documents)
-    drop = DropRepeats(documents, folder, length)
+    drop = DropRepeats(documents, folder, length, normalizer)
     with staging.progress.stage("Dropping repeats", len(tasks)) as show:
         number = characters = 0
         for done, group in enumerate(tasks, start=1):  # One at a time, as each takes GBs of memory.
@@ -215,6 +225,7 @@ class DropRepeats:
         documents: `parts.Documents`; those that are not kept become empty.
         folder: `Path`, for what is written.
         length: int, as for `without_repeats`.
+        normalizer: str, as for `parts.count_words`.
 
     A task is a list of numbers of parts.
     """
@@ -222,6 +233,7 @@ class DropRepeats:
     documents: parts.Documents
     folder: Path
     length: int
+    normalizer: str
 
     def __call__(self, group):
         selected = {index: self.documents.selected(index) for index in group}
@@ -229,9 +241,9 @@ class DropRepeats:
         remaining = iter(without_repeats(texts, self.length))
         for index in group:
             texts = [next(remaining) if is_kept else "" for is_kept in selected[index]]
-            words = [len(text.split()) for text in texts]
+            words = [parts.count_words(text, self.normalizer) for text in texts]
             # The hashes stay: they decide on which side of the split a document is.
             hashes = self.documents.numbers(index)[0]
             parts.write_documents(self.folder / f"{index:06d}.arrow", texts, hashes, words)
-            record = self.documents.records[index] | {"characters": sum(map(len, texts))}
+            record = self.documents.records[index] | parts.sizes(texts)
             parts.write_json(parts.record_path(self.folder, index), record)

@@ -97,7 +97,7 @@ class Encode:
 
     def __call__(self, group):
         record = {what: dict.fromkeys(self._splits, 0) for what in ("documents", "tokens", "length")}
-        record["without_tokens"] = 0
+        record["without_tokens"] = []  # Their lengths in characters.
         packed = {split: [] for split in self._splits}
         labels = {split: [] for split in self._splits}
         for split, documents, hashes in self._together(group, record):
@@ -140,15 +140,16 @@ class Encode:
         hashes, held_out, texts = hashes[selected], held_out[selected], self._all.texts(index, selected)
         for batch in parts.batches(texts):
             found = {split: ([], []) for split in self._splits}
-            for ids, number, is_held_out in zip(
-                self._encoded(texts[batch]), hashes[batch], held_out[batch], strict=True
+            encoded = self._encoded(texts[batch])
+            for text, ids, number, is_held_out in zip(
+                texts[batch], encoded, hashes[batch], held_out[batch], strict=True
             ):
                 if len(ids):
                     documents, numbers = found["validation" if is_held_out else "train"]
                     documents.append(ids)
                     numbers.append(number)
                 else:
-                    record["without_tokens"] += 1
+                    record["without_tokens"].append(len(text))
             for split, (documents, numbers) in found.items():
                 if documents:
                     yield split, documents, numbers

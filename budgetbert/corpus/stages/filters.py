@@ -18,9 +18,9 @@ _VOCABULARY_CHARACTERS, _ENTRIES = 2**26, 32_768
 
 # The start of a document tells its language; more costs time (3 MB/s) and gains nothing.
 _CHARACTERS_FOR_LANGUAGE = 1000
-_NOT_ASCII = re.compile(r"[^\x00-\x7f\s]")
-_DROPPED = re.compile(f"[{characters.IGNORABLE}{characters.FORMAT}{characters.PRIVATE_USE}]")
-_DROPPED_AND_ACCENTS = re.compile(f"{_DROPPED.pattern[:-1]}{characters.ACCENTS}]")
+_NOT_ASCII = re.compile(f"[^\x00-\x7f{characters.SPACES}{characters.ACCENTS}]")
+_DROPPED = re.compile(f"[{characters.DROPPED}{characters.RESERVED}]")
+_DROPPED_AND_ACCENTS = re.compile(f"[{characters.DROPPED}{characters.RESERVED}{characters.ACCENTS}]")
 # The first bytes in UTF-8 of all characters from U+0300 on, and the share of such characters that is looked at.
 _FIRST_BYTES, _FEW = bytes(range(0xCC, 0xF5)), 0.02
 
@@ -82,8 +82,7 @@ def deleted_by_cramming(text, strip_accents):
     """
     if text.isascii():
         return 0
-    found = _NOT_ASCII.findall(unicodedata.normalize("NFD" if strip_accents else "NFKC", text))
-    return sum(unicodedata.category(character) != "Mn" for character in found)
+    return len(_NOT_ASCII.findall(unicodedata.normalize("NFD" if strip_accents else "NFKC", text)))
 
 
 def deleted_by_bert(text, strip_accents):

@@ -16,10 +16,8 @@ import numpy as np
 from budgetbert import files
 from budgetbert.tokenization.characters import HAN, UNSPACED
 
-EXAMPLES, EXAMPLE_CHARACTERS = (
-    5,
-    300,
-)  # How many documents that were left out are shown for each reason, and their starts.
+# How many documents that were left out are shown for each reason, and so much of each.
+EXAMPLES, EXAMPLE_CHARACTERS = 5, 300
 _BATCH_CHARACTERS = 2**22  # A process holds the words of so many at a time, some 60 MB.
 _NUMBERS = ("hash", "characters", "words")
 _WITHOUT_SPACES = re.compile(f"[{HAN}{UNSPACED}]")
@@ -58,19 +56,31 @@ def document_hash(text):
     return int.from_bytes(hashlib.blake2b(text.replace("\n", " ").encode(), digest_size=8).digest(), "big")
 
 
-def count_words(text):
+def count_words(text, normalizer):
     """The number of words (int) of a cleaned document, of which nearly every one has at least as many tokens.
+
+    Args:
+        text: str.
+        normalizer: str, the kind of the normaliser. Of "cramming" what is not ASCII is in no word.
 
     A word is what white space separates. Of scripts that are written without spaces a Chinese character is a word, as
     it is a token, and so are up to eight characters in a row of the others: kana, Thai, Lao, Khmer, Burmese and more.
     Where there are more punctuation marks of ASCII than that, as in minified code, they are counted instead.
     """
+    if normalizer == "cramming":
+        text = text.encode("ascii", "ignore").decode()
     if text.isascii() or not _WITHOUT_SPACES.search(text):
         words = 1 + text.count(" ") + text.count("\n")
     else:
         words = len(_WORDS.findall(text))
     data = text.encode()
     return max(words, len(data) - len(data.translate(None, _MARKS)))
+
+
+def sizes(texts):
+    """What the record of a part tells of the size of its documents (list of str), a dict."""
+    in_bytes = (len(text) if text.isascii() else len(text.encode()) for text in texts)
+    return {"documents": len(texts), "characters": sum(map(len, texts)), "bytes": sum(in_bytes)}
 
 
 def words_or_letters(text):
@@ -200,14 +210,15 @@ class Documents:
         """Returns tasks, each of which is one part."""
         return [[index] for index in range(len(self.records))]
 
-    def text(self, document):
-        """Returns a document (str), given by its number among all."""
-        index = int(np.searchsorted(self.starts, document, side="right")) - 1
-        return self.texts(index, np.arange(self.starts[index], self.starts[index + 1]) == document)[0]
-
-    def example(self, document):
-        """Returns the first 300 characters of a document, given by its number among all."""
-        return self.text(document)[:EXAMPLE_CHARACTERS]
+    def texts_at(self, places):
+        """Returns documents (list of str), given by their numbers among all (int array); reads each part once."""
+        places, found = np.asarray(places, np.int64), {}
+        owners = np.searchsorted(self.starts, places, side="right") - 1
+        for index in np.unique(owners).tolist():
+            wanted = np.unique(places[owners == index])
+            selected = np.isin(np.arange(*self.starts[index : index + 2]), wanted)
+            found |= zip(wanted.tolist(), self.texts(index, selected), strict=True)
+        return [found[place] for place in places.tolist()]
 
     def _read(self, index, columns):
         import pyarrow as pa

@@ -27,6 +27,11 @@ class WorkerKilled(InputError):
     """A worker process ended without a word."""
 
 
+def available_cores():
+    """Returns the number of CPU cores (int) that this process may use, which may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 @contextlib.contextmanager
 def worker_environment():
     """Sets the variables of the environment that worker processes are to be started with."""
@@ -61,7 +66,7 @@ class Workers:
 
     def __init__(self, number=None):
         if number is None:
-            number = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+            number = available_cores()
         if number < 1:
             raise InputError(f"--workers={number} is out of range: give at least 1.")
         self.number = number

@@ -5,19 +5,21 @@ import dataclasses
 import os
 from pathlib import Path
 
+from budgetbert.corpus import account
 from budgetbert.corpus.sources import cleaning, formats
 from budgetbert.corpus.sources.text import FileSource
 from budgetbert.corpus.stages import filters, parts
 from budgetbert.corpus.stages.parts import Documents, record_path
 from budgetbert.errors import InputError
+from budgetbert.reporting.numbers import counted
 
 # Parts are 1/64 of the text, so that all processes have work to the end, but no smaller than what starting a task is
 # worth and no larger than what several processes hold in memory.
 _PARTS, LEAST_PART_BYTES, MOST_PART_BYTES = 64, 2**19, 2**24
 # The share of its characters that a source may lose to the normaliser, and that from which on it is told.
 _MOST_DELETED, _TOLD_DELETED = 0.5, 0.05
-# The share of its documents that may be undecodable or malformed.
-_MOST_UNUSABLE = 0.5
+# What is damaged, and the share of its documents that may be.
+_UNUSABLE, _MOST_UNUSABLE = ("undecodable", "malformed"), 0.5
 
 
 def read(sources, options, staging, ledger):
@@ -149,15 +151,12 @@ class ReadPart:
                 texts.append(text)
                 hashes.append(parts.document_hash(" ".join(text.split()) if level == "none" else text))
                 deleted += self._deleted(text)
-                if self.options.normalizer == "cramming":
-                    text = text.encode("ascii", "ignore").decode()
-                words.append(parts.count_words(text))
+                words.append(parts.count_words(text, self.options.normalizer))
         parts.write_documents(self.folder / f"{index:06d}.arrow", texts, hashes, words)
         record = {
             "source": source,
             "next": position,
-            "documents": len(texts),
-            "characters": sum(map(len, texts)),
+            **parts.sizes(texts),
             "documents_read": documents,
             "characters_read": characters,
             "empty_files": empty_files,
@@ -186,6 +185,7 @@ class ReadPart:
             text = cleaning.drop_repeated_lines(text)
         if not text.strip():
             return text, "empty"
+        # A column of a data set or a parquet file is not measured by what reads it.
         if len(text) > formats.LONGEST_DOCUMENT_BYTES:
             return text, "too_long"
         if not filters.long_enough(text, options.min_characters):
@@ -227,30 +227,35 @@ def _note_problems(number, source, records, options, ledger):
     """Notes what was left out as it is damaged; refuses a source that has nothing else, or more of it than half."""
     removed, first = ledger.removed[number], {}
     for record in records:
-        first = record["first"] | first
-    if records and not any(record["documents"] for record in records):
-        if first:
-            raise InputError(f"{next(iter(first.values()))}; nothing in {source.name} can be used.")
-        if removed["too_long"]:
-            raise InputError(
-                f"{source.name} has no document of less than {formats.LONGEST_DOCUMENT_BYTES:,} bytes: put "
-                "blank lines between the documents of a text file, or write one per line as JSON."
-            )
-    read, unusable = sum(record["documents_read"] for record in records), removed["undecodable"] + removed["malformed"]
-    if unusable > _MOST_UNUSABLE * read:
-        problem = next(iter(first.values()), "their bytes are not UTF-8")
+        for reason, sentence in record["first"].items():
+            first.setdefault(reason, sentence)
+    read = sum(record["documents_read"] for record in records)
+    unusable = {reason: removed[reason] for reason in _UNUSABLE if removed[reason]}
+    most = sum(unusable.values())
+    if most > _MOST_UNUSABLE * read:
+        problem = next(sentence for reason, sentence in first.items() if reason in unusable)
+        if most == read:
+            raise InputError(f"{problem}; nothing in {source.name} can be used.")
         raise InputError(
-            f"{unusable:,} of the {read:,} documents of {source.name} cannot be used, which is more than half; the "
-            f"first: {problem}."
+            f"{most:,} of the {read:,} documents of {source.name} cannot be used, which is more than half; the first: "
+            f"{problem}."
+        )
+    long = removed["too_long"]
+    if long > read / 2 and not any(record["documents"] for record in records):
+        raise InputError(
+            f"{source.name} has no document that can be used, as {long:,} of {read:,} have more than "
+            f"{formats.longest()}: put blank lines between the documents of a text file, or write one per line as JSON."
         )
     _check_deleted(source, records, options, ledger)
     for reason, sentence in first.items():
-        ledger.notes.append(f"{removed[reason]:,} documents were left out as {reason}. The first: {sentence}.")
-    if removed["too_long"]:
-        ledger.notes.append(
-            f"{removed['too_long']:,} documents of {source.name} were left out: they have over "
-            f"{formats.LONGEST_DOCUMENT_BYTES:,} bytes."
-        )
+        told = f"{_left_out(removed[reason], source)} as {account.REASONS[reason][0].lower()}"
+        ledger.notes.append(f"{told}{'. The first' if removed[reason] > 1 else ''}: {sentence}.")
+    if long:
+        ledger.notes.append(f"{_left_out(long, source)}: more than {formats.longest()}.")
+
+
+def _left_out(number, source):
+    return f"{counted(number, 'document')} of {source.name} {'was' if number == 1 else 'were'} left out"
 
 
 def _check_deleted(source, records, options, ledger):

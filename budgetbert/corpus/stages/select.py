@@ -4,7 +4,7 @@ import numpy as np
 
 from budgetbert.corpus.packing import token_dtype
 from budgetbert.corpus.stages import duplicates, filters
-from budgetbert.corpus.stages.parts import EXAMPLES, mixed, write_array
+from budgetbert.corpus.stages.parts import EXAMPLE_CHARACTERS, EXAMPLES, mixed, write_array
 from budgetbert.errors import InputError
 from budgetbert.tokenization.encoder import Encoder
 
@@ -40,7 +40,8 @@ def select(documents, sources, weights, options, staging, ledger):
         for index, record in enumerate(documents.records):
             if count := int(np.count_nonzero(lost[documents.range(index)])):
                 ledger.leave_out(record["source"], reason, count)
-        ledger.add_examples(reason, [documents.example(place) for place in np.flatnonzero(lost)[:EXAMPLES]])
+        examples = documents.texts_at(np.flatnonzero(lost)[:EXAMPLES])
+        ledger.add_examples(reason, [text[:EXAMPLE_CHARACTERS] for text in examples])
         return remaining
 
     if options.dedup != "none":
@@ -49,7 +50,7 @@ def select(documents, sources, weights, options, staging, ledger):
     if options.dedup == "near":
         documents = without("near_duplicate", duplicates.near, staging)
     if options.substring_bytes:
-        documents = duplicates.drop_repeats(documents, options.substring_bytes, staging)
+        documents = duplicates.drop_repeats(documents, options.substring_bytes, options.normalizer, staging)
         documents = without("repeated", _without_emptied, options.min_characters)
     if options.filter_threshold is not None:
         documents = without("incompressible", filters.without_incompressible, options, staging)
@@ -132,11 +133,9 @@ def highest_held_out(documents, entries, options):
         order = np.argsort(lowest, kind="stable")
         order = order[: np.searchsorted(np.cumsum(words[order]), _LOOKED_THROUGH * options.sequence_length) + 1]
         lowest, words, places = lowest[order], words[order], places[order]
-    encode, tokens = Encoder(entries, options.make_normalizer(), token_dtype(len(entries))), 0
-    for number, place in enumerate(places):  # noqa: B007 (it is read behind the loop)
-        # [SEP] stands behind each.
-        tokens += len(encode([documents.text(place)])[0]) + 1
-        if tokens >= options.sequence_length:
-            break
+    encode = Encoder(entries, options.make_normalizer(), token_dtype(len(entries)))
+    # [SEP] stands behind each.
+    tokens = np.cumsum([len(ids) + 1 for ids in encode(documents.texts_at(places))])
+    last = min(int(np.searchsorted(tokens, options.sequence_length)), len(places) - 1)
     threshold = int(options.validation_fraction * 2**64) - 1  # Hashes are spread evenly over 64 bits.
-    return max(int(lowest[number]), threshold)
+    return max(int(lowest[last]), threshold)

@@ -109,7 +109,7 @@ def test_a_file_that_is_not_json_is_refused_with_its_line(tmp_path, data, told):
 
 
 @pytest.mark.parametrize("place", [0, 3, 9])
-def test_an_object_of_100_mb_is_left_out_and_counted(monkeypatch, tmp_path, make_documents, place):
+def test_an_object_of_100_mb_is_left_out_and_counted(tmp_path, make_documents, place):
     documents = make_documents(10)
     written = objects(documents)
     written[place]["text"] = 'a very "long" line \\ ' * 5_000_000
@@ -123,3 +123,24 @@ def test_the_longest_object_that_is_read_is_bounded(monkeypatch, tmp_path):
     monkeypatch.setattr(formats, "LONGEST_DOCUMENT_BYTES", 2**19)
     (tmp_path / "a.json").write_text("[" + "[" * 2**20 + "]" * 2**20 + ', {"text": "one"}]')
     assert parsed(tmp_path / "a.json") == (["one"], [("too_long", None)])
+
+
+@pytest.mark.parametrize("first", ['{"text": "cu', '{"text": "one"', '{"text":', '{"text": "one",', "{"])
+def test_a_first_line_that_is_cut_costs_one_document(tmp_path, first):
+    (tmp_path / "a.json").write_text("\n".join([first, '{"text": "two"}', '{"text": "three"}', "{"]))
+    texts, problems = parsed(tmp_path / "a.json")
+    assert texts == ["two", "three"]
+    assert [told.partition(": this is not JSON")[0][-6:] for _, told in problems] == ["line 1", "line 4"]
+
+
+def test_a_value_that_is_an_object_may_be_a_line_by_itself(tmp_path):
+    (tmp_path / "a.json").write_text('{"more":\n{"a": 1}\n,\n"text": "one"}\n{"list": [\n{"a": 1}\n],\n"text": "two"}')
+    assert read(tmp_path / "a.json") == ["one", "two"]
+
+
+def test_an_object_is_parsed_once(monkeypatch, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"body": "one"}\n{"body": 7}\n')
+    calls, loads = [], json.loads
+    monkeypatch.setattr(json, "loads", lambda text: calls.append(text) or loads(text))
+    _, problems = parsed(tmp_path / "a.jsonl")
+    assert (len(problems), len(calls)) == (2, 2)

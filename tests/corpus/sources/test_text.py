@@ -452,7 +452,7 @@ def test_a_source_without_any_usable_document_is_refused(monkeypatch, tmp_path, 
     for name, told in (
         ("utf16.txt", "byte 1 of line 1: the text is not UTF-8"),
         ("field.jsonl", 'no string "text".*--text_field'),
-        ("long.txt", "no document of less than 1,048,576 bytes: put blank lines"),
+        ("long.txt", r"no document that can be used, as 1 of 1 have more than 1,048,576 bytes .*: put blank lines"),
     ):
         with pytest.raises(InputError, match=told):
             prepare_corpus(f"{good},{tmp_path / name}", tmp_path / "corpus", workers=1)
@@ -465,7 +465,8 @@ def test_what_cannot_be_used_is_counted_and_noted(tmp_path, make_documents):
     )
     assert corpus.manifest["sources"][0]["removed"] == {"undecodable": 2}
     (note,) = (note for note in corpus.manifest["notes"] if "undecodable" in note)
-    assert "2 documents were left out" in note and "a.txt, byte 4 of line" in note
+    path = tmp_path / "a.txt"
+    assert note.startswith(f"2 documents of {path} were left out as undecodable. The first: {path}, byte 4 of line")
     assert corpus.manifest["filters"]["undecodable"]["examples"] == ["caf\ufffd", "\ufffd"]
 
 
@@ -550,3 +551,22 @@ def test_a_folder_without_text_and_a_file_of_another_kind_are_refused(tmp_path):
     for path in (tmp_path, tmp_path / "table.xls"):
         with pytest.raises(InputError, match=r"\.txt, \.jsonl"):
             sources.FileSource(str(path))
+
+
+def test_long_rows_of_parquet_are_decoded_few_at_a_time(tmp_path):
+    """64 texts of 4 MB, each another, beside a short one."""
+    texts = [chr(ord("a") + number % 26) * 2**22 + str(number) for number in range(64)]
+    columns = {"number": range(65), "text": [*texts, "short"], "text.more": ["x"] * 65}
+    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "a.parquet", use_dictionary=False)
+    del texts
+    (source,) = sources.parse_sources(str(tmp_path / "a.parquet"), Workers(1))
+    before = pa.default_memory_pool()
+    pool = pa.system_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        lengths = [len(text) for block, _ in source.blocks(2**20) for text, _ in block.data]
+    finally:
+        pa.set_memory_pool(before)
+    assert lengths == [2**22 + len(str(number)) for number in range(64)] + [5]
+    # All of them have 268 MB.
+    assert pool.max_memory() < 2**26

@@ -152,3 +152,25 @@ def test_repeated_stretches_leave_the_corpus(tmp_path, make_documents):
     plain = prepared(tmp_path, texts, "none")
     assert manifest["sources"][0]["removed"] == {"repeated": 1}
     assert plain["sources"][0]["characters"] - manifest["sources"][0]["characters"] > 79 * len(footer)
+
+
+def test_groups_are_as_large_as_their_bytes_are(monkeypatch, tmp_path):
+    for index, text in enumerate(["a" * 300, "中" * 300, "中" * 300, "a" * 300]):
+        parts.write_documents(tmp_path / f"{index:06d}.arrow", [text], [index], [1])
+        parts.write_json(parts.record_path(tmp_path, index), parts.sizes([text]))
+    monkeypatch.setattr(deduplication, "_GROUP_BYTES", 1200)
+    assert deduplication.groups(parts.Documents(tmp_path)) == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize("normalizer", ["bert", "cramming"])
+def test_what_is_left_of_a_document_has_as_many_words_as_if_it_had_been_read_so(tmp_path, normalizer):
+    footer = "This page was last edited by somebody whose name we do not know at all."
+    texts = [f"去北京 of {word}\n{footer}" for word in words(9, 0)]
+    parts.write_documents(tmp_path / "000000.arrow", texts, list(range(9)), [0] * 9)
+    parts.write_json(parts.record_path(tmp_path, 0), parts.sizes(texts))
+    (tmp_path / "out").mkdir()
+    deduplication.DropRepeats(parts.Documents(tmp_path), tmp_path / "out", 50, normalizer)([0])
+    left = parts.Documents(tmp_path / "out")
+    _, _, counts = left.numbers(0)
+    assert counts.tolist() == [(5 if normalizer == "bert" else 3) + 15 * (place == 0) for place in range(9)]
+    assert left.records[0]["bytes"] == sum(len(text.encode()) for text in left.texts(0, left.selected(0)))

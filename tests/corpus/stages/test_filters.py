@@ -1,9 +1,11 @@
 import sys
+import unicodedata
 
 import pytest
 
 from budgetbert.corpus.stages import filters as quality
 from budgetbert.errors import InputError
+from budgetbert.tokenization.normalizer import Normalizer
 
 pytestmark = pytest.mark.without_backend
 
@@ -46,3 +48,20 @@ def test_a_document_is_compressible_below_t_tokens_per_character():
     assert quality.compressible(1000, 299, 0.3)
     assert not quality.compressible(1000, 300, 0.3)
     assert not quality.compressible(0, 0, 0.3)
+
+
+@pytest.mark.parametrize("strip_accents", [True, False])
+def test_what_is_counted_as_deleted_is_what_the_normaliser_deletes(strip_accents):
+    numbers = (*range(0x300, 0xD800), *range(0xE000, 0x20000), *range(0xE0000, 0xE0FFF))
+    characters = [character for character in map(chr, numbers) if unicodedata.is_normalized("NFKC", character)]
+    normalizer = Normalizer(lowercase=False, strip_accents=strip_accents)
+    deleted = [character for character in characters if normalizer(character) == ""]
+    assert quality.deleted_by_bert("".join(characters), strip_accents) == len(deleted) > 5000
+
+
+def test_white_space_and_accents_are_no_loss_to_cramming():
+    text = "naïve – 東京\u3000café\x85\ufffd"
+    normalized = Normalizer(kind="cramming", strip_accents=True)(text)
+    assert normalized == "naive cafe "
+    assert quality.deleted_by_cramming(text, strip_accents=True) == len("–東京")
+    assert quality.deleted_by_cramming(text, strip_accents=False) == len("ï–東京é")

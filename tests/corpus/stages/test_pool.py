@@ -97,3 +97,13 @@ def test_workers_end_with_their_program(number):
     process.send_signal(number)
     process.communicate(timeout=30)
     assert process.returncode != 0
+
+
+def test_there_are_as_many_workers_as_cores_that_may_be_used():
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert Workers().number == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert Workers().number == len(allowed)
