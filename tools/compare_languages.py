@@ -28,7 +28,7 @@ from budgetbert.errors import InputError
 flags.DEFINE_string("output_dir", None, "Folder for texts, corpora, runs and the table.")
 flags.DEFINE_string("help_pages", "/usr/share/libreoffice/help", "Folder with the folders ja and ko of HTML pages.")
 flags.DEFINE_string("messages", "/usr/lib/libreoffice/program/resource/th", "Folder with catalogs of Thai, *.mo.")
-flags.DEFINE_string("budget", "25TFLOP", "FLOPs of each training.")
+flags.DEFINE_string("budget", "15TFLOP", "FLOPs of each training.")
 flags.DEFINE_list("languages", None, "Codes of those to take; all by default.")
 FLAGS = flags.FLAGS
 
@@ -68,26 +68,44 @@ def main():
         else:
             rows.append(measure(language, text, output))
             files.write(output / "languages.md", table(rows))
-    print((output / "languages.md").read_text() if rows else "No language is at hand.")
+    if not rows:
+        raise InputError(f"the text of no language in {','.join(chosen)} is at hand: --help says where it comes from.")
+    print((output / "languages.md").read_text())
 
 
 def text_of(language, output):
-    """Returns the path (str) of what `--corpus` is to name for a language, or `None` where it is not at hand."""
+    """Returns what `--corpus` is to name for a language.
+
+    Args:
+        language: str, its code.
+        output: `Path` of the folder for texts that are put together from pages or messages.
+
+    Returns:
+        str, a path, or `None` where there is no folder for the language.
+
+    Raises:
+        InputError: if there is one, and no text in it.
+    """
     made = output / f"{language}.jsonl"
     if made.exists():
         return str(made)
-    documents = None
-    if language in ("ja", "ko") and os.path.isdir(folder := os.path.join(FLAGS.help_pages, language)):
-        pages = sorted(pathlib.Path(folder).rglob("*.html"))
-        documents = filter(None, (prose(page.read_text(encoding="utf-8", errors="replace")) for page in pages))
-    elif language == "th" and os.path.isdir(FLAGS.messages):
-        documents = messages(FLAGS.messages)
-    if documents is not None:
+    data = os.path.join(os.environ.get("BUDGETBERT_DATA", ""), "languages", language)
+    for folder, read, wanted in (
+        (os.path.join(FLAGS.help_pages, language) if language in ("ja", "ko") else "", pages, "page *.html with text"),
+        (FLAGS.messages if language == "th" else "", messages, "catalog *.mo with Thai messages"),
+        (data, None, "file"),
+    ):
+        if not os.path.isdir(folder):
+            continue
+        documents = list(read(folder)) if read else os.listdir(folder)
+        if not documents:
+            raise InputError(f"{folder} holds no {wanted}: fill it, or leave {language} out of --languages.")
+        if not read:
+            return folder
         lines = [json.dumps({"text": document}, ensure_ascii=False) for document in documents]
         files.write(made, "\n".join(lines) + "\n")
         return str(made)
-    folder = os.path.join(os.environ.get("BUDGETBERT_DATA", ""), "languages", language)
-    return folder if os.path.isdir(folder) else None
+    return None
 
 
 class _Paragraphs(html.parser.HTMLParser):
@@ -118,9 +136,20 @@ def prose(page):
     return "\n".join(filter(None, parser.paragraphs))
 
 
+def pages(folder):
+    """Yields the `prose` (str) of the HTML pages in a folder and its folders that have any."""
+    texts = (
+        path.read_text(encoding="utf-8", errors="replace") for path in sorted(pathlib.Path(folder).rglob("*.html"))
+    )
+    yield from filter(None, map(prose, texts))
+
+
 def messages(folder):
     """Yields documents (str) of the Thai messages of the catalogs in a folder, one in a line."""
-    import polib
+    try:
+        import polib
+    except ImportError as error:
+        raise InputError("Thai messages need polib, which is not installed: pip install polib.") from error
 
     found = []
     for path in sorted(pathlib.Path(folder).rglob("*.mo")):

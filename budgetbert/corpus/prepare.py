@@ -34,8 +34,8 @@ def prepare_corpus(sources, output_dir, *, workers=None, **options):
     documents of lowest hash that fill one row. The hash is that of the cleaned text with white space collapsed: the
     same documents are held out whatever the other options, and whatever files they are in.
 
-    What a killed preparation finished stands in `<output_dir>.preparing`, and the same call goes on from there. It
-    needs about as much disk as the text has characters, and is deleted at the end.
+    What a killed preparation finished stands in `<output_dir>.preparing`, and the same call goes on from there, also
+    where the hub or a disk failed. It needs about as much disk as the text has characters, and is deleted at the end.
 
     Args:
         sources: str as for `--corpus`, see `sources.text.parse_sources`.

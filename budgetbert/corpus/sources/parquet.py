@@ -31,7 +31,10 @@ def blocks(path, raw, block_bytes, text_field):
 
 
 def _batches(file, text_field):
-    """Yields the rows of a column of a `ParquetFile`, few at a time where they are long."""
+    """Yields the rows of a column of a `ParquetFile`, few at a time where they are long.
+
+    Beside them memory holds one page of the file, which is as long as its writer made it.
+    """
     for number in range(file.num_row_groups):
         group = file.metadata.row_group(number)
         columns = map(group.column, range(group.num_columns))

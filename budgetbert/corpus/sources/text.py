@@ -34,7 +34,7 @@ def parse_sources(corpus, workers, text_field="text", split="train"):
         corpus: str. `demo`, the path of a file or folder, a pattern such as `text/*.jsonl.gz`, or
             `hf:NAME[:CONFIG]`; several are separated by commas, and each may have a weight: `A@0.7,B@0.3`.
         workers: `pool.Workers`, which collect the `demo` text.
-        text_field: str. The field or column that holds the text, in JSON, parquet and data sets of the hub.
+        text_field: str. The field or column that holds the text, in JSON, tables, parquet and data sets of the hub.
         split: str. The split of data sets of the hub.
 
     Returns:
@@ -79,9 +79,10 @@ def parse_sources(corpus, workers, text_field="text", split="train"):
 class FileSource:
     """The text of files: of one, of those that a pattern matches, or of all usable ones in a folder and its folders.
 
-    Files are read in the order of their paths. `.txt` files hold documents separated by blank lines, `.jsonl` files one
-    object per line, `.parquet` files a column; MediaWiki dumps and WikiExtractor's output hold articles. Of a folder
-    hidden files are not read, as they are a program's: macOS leaves `._a.txt` beside `a.txt`.
+    Files are read in the order of their paths. `.txt` files hold documents separated by blank lines, `.jsonl`,
+    `.ndjson` and `.json` files objects, `.csv`, `.tsv` and `.parquet` files a column; MediaWiki dumps and
+    WikiExtractor's output hold articles. Of a folder hidden files are not read, as they are a program's: macOS leaves
+    `._a.txt` beside `a.txt`.
 
     Args:
         name: str. The path or pattern.

@@ -1,8 +1,8 @@
 """Which documents, and which stretches of them, stood in the corpus before.
 
 Exact duplicates cost 9 bytes of memory per document and no time. The two others need memory that grows with the text:
-near-duplicates about 5 kB per document (datasketch keeps its tables in memory), repeated stretches 13 bytes per byte
-of text, which is why these are looked for in groups of parts.
+near-duplicates about 10 kB per document that stays (datasketch keeps its tables in memory), repeated stretches 13 bytes
+per byte of text, which is why these are looked for in groups of parts.
 """
 
 import dataclasses

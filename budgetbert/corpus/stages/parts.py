@@ -56,12 +56,12 @@ def document_hash(text):
     return int.from_bytes(hashlib.blake2b(text.replace("\n", " ").encode(), digest_size=8).digest(), "big")
 
 
-def count_words(text, normalizer):
+def count_words(text, normalizer="bert"):
     """The number of words (int) of a cleaned document, of which nearly every one has at least as many tokens.
 
     Args:
         text: str.
-        normalizer: str, the kind of the normaliser. Of "cramming" what is not ASCII is in no word.
+        normalizer: str, the kind of the normaliser. Of "cramming" what is not ASCII is in no word. Defaults to "bert".
 
     A word is what white space separates. Of scripts that are written without spaces a Chinese character is a word, as
     it is a token, and so are up to eight characters in a row of the others: kana, Thai, Lao, Khmer, Burmese and more.

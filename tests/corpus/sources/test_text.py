@@ -557,8 +557,9 @@ def test_long_rows_of_parquet_are_decoded_few_at_a_time(tmp_path):
     """64 texts of 4 MB, each another, beside a short one."""
     texts = [chr(ord("a") + number % 26) * 2**22 + str(number) for number in range(64)]
     columns = {"number": range(65), "text": [*texts, "short"], "text.more": ["x"] * 65}
-    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "a.parquet", use_dictionary=False)
-    del texts
+    # A page for each, as all of a page are decompressed at once.
+    options = {"use_dictionary": False, "write_batch_size": 1}
+    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "a.parquet", **options)
     (source,) = sources.parse_sources(str(tmp_path / "a.parquet"), Workers(1))
     before = pa.default_memory_pool()
     pool = pa.system_memory_pool()
