@@ -222,8 +222,8 @@ def _source_counts(documents, in_rows, without_tokens, ledger):
     told = [
         dict.fromkeys(sums, 0)
         | {"removed": dict(sorted(removed.items())), "cleaned": collections.Counter(), "characters": 0}
-        | {"training": counted["train"], "held_out": counted["validation"], "tokens": counted["tokens"]}
-        for removed, counted in zip(ledger.removed, in_rows, strict=True)
+        | {"training": kept["train"], "held_out": kept["validation"], "tokens": kept["tokens"]}
+        for removed, kept in zip(ledger.removed, in_rows, strict=True)
     ]
     histograms = -np.stack([_by_power_of_two(lengths) for lengths in without_tokens])
     for of_source, lengths in zip(told, without_tokens, strict=True):

@@ -100,7 +100,7 @@ def test_a_split_or_a_column_that_does_not_exist_leaves_nothing(tmp_path, data_s
     assert not list(tmp_path.glob("corpus*"))
 
 
-def test_a_configuration_that_does_not_exist_leaves_nothing(monkeypatch, tmp_path, data_set):
+def test_a_configuration_that_does_not_exist_leaves_nothing(tmp_path, data_set):
     with pytest.raises(InputError, match=r"cannot be opened: BuilderConfig 'english' not found"):
         prepare_corpus(f"{data_set}:english", tmp_path / "corpus", **SMALL)
     assert not list(tmp_path.glob("corpus*"))

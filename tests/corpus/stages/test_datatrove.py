@@ -48,3 +48,15 @@ def test_two_workers_of_datatrove_give_the_shards_of_the_plain_path(tmp_path, ma
 def test_what_is_no_file_is_refused(tmp_path):
     done = prepare("--corpus", "demo", "--output_dir", tmp_path / "corpus", "--engine", "datatrove", "--workers", 2)
     assert (done.returncode, done.stderr.count("demo can only be read by this machine")) == (2, 1)
+
+
+@pytest.mark.slow
+def test_by_default_a_worker_of_datatrove_has_a_core_that_may_be_used(tmp_path):
+    program = (
+        "import os\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "from recipes import prepare_corpus\n"
+        f"print(prepare_corpus.datatrove_workers(None, {str(tmp_path)!r}).number)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(RECIPE.parents[1])}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert done.stdout.split() == ["1"], done.stderr

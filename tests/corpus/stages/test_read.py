@@ -18,13 +18,12 @@ def lines_of(documents):
 
 def test_the_first_is_that_which_stands_first(monkeypatch, tmp_path, make_documents):
     monkeypatch.setattr(reading, "LEAST_PART_BYTES", 2**12)
-    lines = lines_of(make_documents(100))
-    lines[3], lines[90:] = '{"text": "caf', [b'{"text": "\xff"}'.decode("latin-1")] * 10
+    lines = lines_of(make_documents(200))
+    lines[3], lines[100:] = "{", ['{"text": "\xff"}'] * 100
     path = tmp_path / "a.jsonl"
-    path.write_text("\n".join([*lines, *["{"] * 100]), encoding="latin-1")
-    with pytest.raises(
-        InputError, match=r"111 of the 200 documents .* the first: .*a\.jsonl, line 4: this is not JSON"
-    ):
+    path.write_text("\n".join(lines), encoding="latin-1")
+    told = r"101 of the 200 documents .* the first: .*a\.jsonl, line 4: this is not JSON"
+    with pytest.raises(InputError, match=told):
         prepare_corpus(str(path), tmp_path / "corpus", **SMALL)
 
 
