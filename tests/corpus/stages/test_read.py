@@ -4,6 +4,7 @@ import pytest
 
 from budgetbert.corpus.prepare import prepare_corpus
 from budgetbert.corpus.sources import formats
+from budgetbert.corpus.sources.blocks import CHUNK
 from budgetbert.corpus.stages import read as reading
 from budgetbert.errors import InputError
 
@@ -18,11 +19,13 @@ def lines_of(documents):
 
 def test_the_first_is_that_which_stands_first(monkeypatch, tmp_path, make_documents):
     monkeypatch.setattr(reading, "LEAST_PART_BYTES", 2**12)
-    lines = lines_of(make_documents(200))
-    lines[3], lines[100:] = "{", ['{"text": "\xff"}'] * 100
+    lines = lines_of(make_documents(4000))
+    # They are in different parts.
+    lines[3], lines[2000:] = "{", ['{"text": "\xff"}'] * 2000
+    assert sum(map(len, lines)) > 2 * CHUNK
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(lines), encoding="latin-1")
-    told = r"101 of the 200 documents .* the first: .*a\.jsonl, line 4: this is not JSON"
+    told = r"2,001 of the 4,000 documents .* the first: .*a\.jsonl, line 4: this is not JSON"
     with pytest.raises(InputError, match=told):
         prepare_corpus(str(path), tmp_path / "corpus", **SMALL)
 
