@@ -68,7 +68,8 @@ def facts(corpus, sources, documents, entries, encoded, shards, frequencies, opt
         documents: `parts.Documents`.
         entries: list of str, the vocabulary.
         encoded: what `encode.encode` returned.
-        shards, frequencies: what `shards.write_shards` returned.
+        shards: list of dict, what `shards.write_shards` returned.
+        frequencies: dict of each split to how often each entry occurs in its rows, an int64 array [entries].
         options: `Options`.
         ledger: `Ledger`.
 
