@@ -3,14 +3,14 @@
 import itertools
 import os
 import random
+import shutil
 import sys
+import tempfile
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if "PYTEST_XDIST_WORKER" in os.environ:  # torch's threads of several workers spin for each other's cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # what recipes keep compiled is not the tests' to fill
-
 import numpy as np
 import pytest
 
@@ -44,6 +44,20 @@ _WORDS = [
     *("".join(syllables) for syllables in itertools.permutations(_SYLLABLES[:8], 3)),
     *("".join(syllables) for syllables in itertools.permutations(_SYLLABLES, 2)),
 ]
+_COMPILED = "JAX_COMPILATION_CACHE_DIR"
+
+
+def pytest_configure(config):
+    """Gives JAX one folder for compiled programs, processes of tests included: most train the same few models."""
+    if _COMPILED not in os.environ:  # What recipes keep compiled is not the tests' to fill.
+        config.compiled = os.environ[_COMPILED] = tempfile.mkdtemp(prefix="budgetbert-tests-")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+
+def pytest_unconfigure(config):
+    if hasattr(config, "compiled"):
+        shutil.rmtree(config.compiled, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items):

@@ -12,6 +12,15 @@ from tests.training import several
 from tests.training.runs import EVERY_STEP, train
 
 pytestmark = pytest.mark.without_backend
+LONGER = {"budget": "60steps", "checkpoint_every": "60steps"}  # More steps than are read ahead.
+
+
+@pytest.fixture(scope="module")
+def longer_run(small_corpus, tmp_path_factory):
+    """The directory of an undisturbed run."""
+    directory = tmp_path_factory.mktemp("run") / "longer"
+    train(small_corpus.directory, directory, **LONGER)
+    return directory
 
 
 def shorten(corpus):
@@ -36,7 +45,7 @@ def delete(corpus):
         (fill_with_ids_that_are_none, "train-00000.npy holds 65535 and all values in it are below"),
     ],
 )
-def test_rows_that_are_lost_end_the_run_with_all_steps_saved(change, told, finished_run, small_corpus, tmp_path):
+def test_rows_that_are_lost_end_the_run_with_all_steps_saved(change, told, longer_run, small_corpus, tmp_path):
     corpus, run = tmp_path / "corpus", tmp_path / "run"
     shutil.copytree(small_corpus.directory, corpus)
 
@@ -45,8 +54,7 @@ def test_rows_that_are_lost_end_the_run_with_all_steps_saved(change, told, finis
             change(corpus)
 
     with pytest.raises(TrainingError, match=told) as ended:
-        # 100 steps are more than are read ahead.
-        train(corpus, run, watchers=[changing], log_every=EVERY_STEP, budget="100steps", checkpoint_every="100steps")
+        train(corpus, run, watchers=[changing], log_every=EVERY_STEP, **LONGER)
     assert "the same command goes on from there" in str(ended.value)
     lines = Run(str(run)).lines()
     last = max(line["step"] for line in lines)
@@ -54,10 +62,8 @@ def test_rows_that_are_lost_end_the_run_with_all_steps_saved(change, told, finis
     assert f"all up to step {last} is saved" in str(ended.value)
     shutil.rmtree(corpus)
     shutil.copytree(small_corpus.directory, corpus)
-    train(corpus, run, budget="100steps", checkpoint_every="100steps")
-    undisturbed = tmp_path / "undisturbed"
-    train(corpus, undisturbed, budget="100steps", checkpoint_every="100steps")
-    assert several.farthest(several.weights(run), several.weights(undisturbed)) == 0
+    train(corpus, run, **LONGER)
+    assert several.farthest(several.weights(run), several.weights(longer_run)) == 0
 
 
 def test_a_corpus_that_is_deleted_is_read_on_where_it_is_open(finished_run, small_corpus, tmp_path):
