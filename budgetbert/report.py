@@ -10,7 +10,6 @@ import os
 
 import numpy as np
 from absl import flags
-from rich.console import Console
 from rich.table import Table
 
 from budgetbert import command_line
@@ -20,6 +19,7 @@ from budgetbert.errors import InputError
 from budgetbert.finetuning import report as glue_report
 from budgetbert.reporting import charts
 from budgetbert.reporting.numbers import duration, nats, number, share, short, significant
+from budgetbert.terminal import LastingConsole
 from budgetbert.training.run import report as run_report
 from budgetbert.training.run.record import read_record
 
@@ -116,7 +116,7 @@ def _print_table(names, records, series, x, y):
             *(map(nats, (losses[0], losses[-1])) if losses else ("", "")),
             significant(np.interp(common, at, values)),
         )
-    Console(width=None if Console().is_terminal else 160).print(table)
+    LastingConsole().print(table)
 
 
 if __name__ == "__main__":

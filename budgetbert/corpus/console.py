@@ -5,12 +5,12 @@ import time
 
 import rich.box
 import rich.progress
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from budgetbert.corpus import store
 from budgetbert.corpus.account import Account
+from budgetbert.terminal import LastingConsole
 
 # With more sources than these the summary shows them together.
 _MOST_COLUMNS = 4
@@ -25,7 +25,7 @@ class Progress:
             rich.progress.BarColumn(bar_width=24),
             rich.progress.TextColumn("{task.fields[rate]}"),
             rich.progress.TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=LastingConsole(stderr=True),
         )
 
     def __enter__(self):
@@ -86,7 +86,7 @@ def print_summary(corpus):
     ):
         if fact:
             facts.add_row(name, Text(fact, overflow="fold"))
-    console = Console(highlight=False)
+    console = LastingConsole(highlight=False)
     console.print(f"\nPrepared corpus in {corpus.directory}", markup=False, soft_wrap=True)
     console.print(_sources(account), facts)
     for name, number, reason, names in account.unread_files():

@@ -5,7 +5,6 @@ import os
 import sys
 
 import keras
-from rich.console import Console
 
 from budgetbert.errors import InputError
 from budgetbert.finetuning import data
@@ -18,6 +17,7 @@ from budgetbert.finetuning.report import print_result, write_report
 from budgetbert.finetuning.tasks import TASKS
 from budgetbert.models.loading import load_any, load_trained
 from budgetbert.reporting.numbers import number
+from budgetbert.terminal import LastingConsole
 from budgetbert.training.loop.guards import Signals
 from budgetbert.training.plan.device import Device, device_name
 from budgetbert.training.run.directory import Run, one_sentence
@@ -44,7 +44,7 @@ def finetune(options, load_model=load_any):
 
 
 def _finetune(options, load_model, signals):
-    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 160, highlight=False)
+    console = LastingConsole(soft_wrap=True, highlight=False)
     protocol = PROTOCOLS[options.protocol]
     seeds = options.seeds or protocol.seeds
     source = data.open_source(options.glue_dir)

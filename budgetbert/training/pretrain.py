@@ -15,6 +15,7 @@ from budgetbert.errors import TrainingError, UnreadableRows
 from budgetbert.files import replacing
 from budgetbert.models.loading import load_result
 from budgetbert.processes import check_alike
+from budgetbert.terminal import LastingConsole
 from budgetbert.training.flags import CIRCUMSTANCE, DECISIVE
 from budgetbert.training.loop.feed import Feed
 from budgetbert.training.loop.guards import Diverged, LossGuard, Signals
@@ -33,7 +34,7 @@ from budgetbert.training.recipe import Recipe as Recipe
 from budgetbert.training.run.callbacks import make_callbacks
 from budgetbert.training.run.checkpoints import Checkpoints
 from budgetbert.training.run.directory import Run, one_sentence
-from budgetbert.training.run.display import Display, LastingConsole, print_result
+from budgetbert.training.run.display import Display, print_result
 from budgetbert.training.run.report import write_report
 from budgetbert.training.step.base import make_step
 from budgetbert.training.step.devices import open_devices
@@ -79,9 +80,7 @@ def pretrain(
         devices = stack.enter_context(open_devices(options.devices))
         signals, processes = stack.enter_context(Signals()), devices.processes
         stack.enter_context(one_sentence(options.output_dir))
-        # Where nobody looks, in a file or the output of a job, paths are not to be torn in two.
-        width = None if sys.stdout.isatty() else 160
-        console = LastingConsole(soft_wrap=True, width=width, quiet=not processes.first)
+        console = LastingConsole(soft_wrap=True, quiet=not processes.first)
 
         # 1. What was asked for: all that decides the result, alike in all processes.
         published, recipe = recipe, recipe.with_settings(options)

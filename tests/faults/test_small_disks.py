@@ -6,7 +6,6 @@ All sizes: `python -m pytest -s -m soak tests/faults/test_small_disks.py` (as ro
 import os
 import subprocess
 import sys
-import tempfile
 
 import numpy as np
 import pytest
@@ -130,22 +129,3 @@ def test_what_the_system_refuses_of_a_file_is_one_sentence():
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.strip().endswith("/dev/null: Too many open files: mend that, and run it again.")
-
-
-def test_a_console_whose_reader_is_gone_falls_silent():
-    code = (
-        "import time; from budgetbert.training.run.display import LastingConsole\n"
-        "console = LastingConsole()\n"
-        "for _ in range(20): console.print('a line of a run'); time.sleep(0.05)\n"
-        "open('went-on', 'w').close()"
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-        process = subprocess.Popen(
-            [sys.executable, "-c", code], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        process.stdout.readline()
-        process.stdout.close()
-        assert process.wait(120) == 0, process.stderr.read()
-        process.stderr.close()
-        assert os.path.exists(os.path.join(folder, "went-on"))

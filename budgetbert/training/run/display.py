@@ -1,9 +1,5 @@
 """A run on the terminal: the progress bar, and the result at its end."""
 
-import os
-import sys
-
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -11,22 +7,8 @@ from budgetbert.reporting.numbers import nats, number, share, short
 from budgetbert.reporting.page import phrases
 
 
-class LastingConsole(Console):
-    """A console of which the run does not depend: where nobody reads any more, it falls silent.
-
-    A pipe is closed by `head`, or with the connection of whoever looked on; rich's own console then ends the program.
-    """
-
-    def on_broken_pipe(self):
-        self.quiet = True
-        # What Python itself would still write at the end goes nowhere.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-
-
 class Display:
-    """Context that shows where a run stands: a bar with the time left on a terminal, else a line at each validation.
+    """Context that shows where a run stands: a line at each validation and incident, on a terminal a bar beside them.
 
     Args:
         console: `rich.console.Console`.
