@@ -1,6 +1,5 @@
 """What this machine computes on, and how fast its matrix products are."""
 
-import functools
 import statistics
 import time
 
@@ -47,12 +46,11 @@ def median_seconds(function, *arguments, repeats=5):
     return statistics.median(seconds[1:])
 
 
-@functools.cache
 def measure_matmul_rate(dtype):
-    """Returns the FLOP/s of matrix products, what the model FLOPs utilisation (MFU) is a share of.
+    """Measures the FLOP/s of matrix products, what the model FLOPs utilisation (MFU) is a share of.
 
     Measured is (4096, 1024) x (1024, 1024), and where those take less than a millisecond each, as on a GPU that they do
-    not fill, (8192, 8192) x (8192, 8192). A process measures each type once: it was 24 % of a run of 12 steps.
+    not fill, (8192, 8192) x (8192, 8192). Each call measures anew, as a machine may be less busy now than before.
 
     Args:
         dtype: str. `"float32"`, `"bfloat16"` or `"float16"`.
