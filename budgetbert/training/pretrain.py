@@ -156,14 +156,15 @@ def pretrain(
         with Display(console) as display:
             watchers = (callbacks.watch, display, *watchers)
             log = Log(run, clock, plan.device, watchers, processes, log_every)
-            to_come = [mark for mark in options.marks if mark > clock.fraction(state.progress)]
-            marks = Marks(log, to_come, step, checkpoints)
+            marks = Marks(log, options.marks, step, checkpoints)
             save = Save(log, checkpoints, step, options.checkpoint_every)
             if processes.first:
                 processes.before_exit.append(functools.partial(_save_what_can_be, run, checkpoints, state))
             callbacks.on_train_begin({"step": state.progress.step})
+            stack.callback(callbacks.on_train_end)
             report_corrupt(state, log, checkpoints)
             log.begin(state)
+            marks.begin(state)
             ended = None
             while ended is None:
                 try:
@@ -175,7 +176,6 @@ def pretrain(
                     raise _without_rows(lost, state, step, save, log) from lost
             if ended != "diverged":
                 save.now(state, wait=True)
-            callbacks.on_train_end()
 
         # 7. The result, or how the same command goes on.
         finished = ended in ("spent", "early_stop")

@@ -71,7 +71,7 @@ def train(corpus, output_dir, recipe=RECIPE, **flags):
 
 
 class SlowStep:
-    """A clock that only the optimizer's steps move on, for `now` and `make_step` of `pretrain`.
+    """A clock that the optimizer's steps move on, for `now` and `make_step` of `pretrain`.
 
     Args:
         seconds_of: function of the seconds so far that returns those of the next step.
@@ -83,6 +83,10 @@ class SlowStep:
     def now(self):
         """Returns the seconds so far."""
         return self._seconds
+
+    def pass_by(self, seconds):
+        """Lets seconds go by that no step takes."""
+        self._seconds += seconds
 
     def make_step(self, *arguments):
         """Returns the `Step` of the current backend, whose steps take time by this clock."""

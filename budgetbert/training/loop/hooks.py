@@ -132,9 +132,12 @@ class Log:
 class Marks:
     """Keeps the model for good at some spent fractions of the budget.
 
+    The state says up to where the marks were looked at, so that after a resume none is kept twice or forgotten. One
+    that was passed before it was asked for is not made up.
+
     Args:
         log: `Log`.
-        marks: sequence of float, the fractions still to come.
+        marks: sequence of float, the fractions.
         step: `Step`.
         checkpoints: `Checkpoints`.
     """
@@ -142,14 +145,19 @@ class Marks:
     def __init__(self, log, marks, step, checkpoints):
         self._log, self._marks, self._step, self._checkpoints = log, sorted(marks), step, checkpoints
 
+    def begin(self, state):
+        """Before the first step of a process: what a state passed that says nothing of marks counts as looked at."""
+        if state.marked is None:
+            state.marked = self._log.clock.fraction(state.progress)
+
     def __call__(self, state):
-        if not self._due(state):
-            return
-        self._log.flush(state)
-        while self._due(state):
+        spent = self._log.clock.fraction(state.progress)
+        due = [mark for mark in self._marks if state.marked < mark <= spent]
+        if due:
+            self._log.flush(state)
+        for mark in due:
             start = time.monotonic()
             self._step.synchronize()
-            mark = self._marks.pop(0)
             try:
                 path = self._keep(mark)
             except OSError as error:
@@ -160,6 +168,7 @@ class Marks:
             else:
                 self._log.run.log({"mark": mark, "step": state.progress.step, "path": path})
             state.seconds["checkpoint"] += time.monotonic() - start
+        state.marked = max(state.marked, spent)
 
     def _keep(self, mark):
         """Saves the model as `marks/0.5.keras` and returns that path, relative to the run."""
@@ -168,9 +177,6 @@ class Marks:
             pathlib.Path(run.path("marks")).mkdir(exist_ok=True)
             self._checkpoints.save_model(run.path(name))
         return name
-
-    def _due(self, state):
-        return self._marks and self._marks[0] <= self._log.clock.fraction(state.progress)
 
 
 class Validate:

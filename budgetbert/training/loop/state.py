@@ -24,8 +24,10 @@ class TrainState:
         guard: `LossGuard`.
         validations: list of dict, the results of the validations with `step` and `phase`, their steps rising.
         passed: int. How many of the points of validation the last one had passed. Defaults to -1: none.
+        marked: float or `None`. The share of the budget up to which `--marks` have been looked at. Defaults to `None`:
+            it is not known, as of a state that an earlier version saved; see `Marks.begin`.
         verdict: str or `None`. `"early_stop"` where the run was given up.
-        step: dict or `None`. The `state` of the `Step` at the last save: seeds, loss scale.
+        step: dict or `None`. The `state` of the `Step` at the last save: seeds, loss scale, divisor.
         last: dict or `None`. What the last step did, its scalars still on the device; it is not saved.
 
     Example:
@@ -42,6 +44,7 @@ class TrainState:
     guard: LossGuard = dataclasses.field(default_factory=LossGuard)
     validations: list = dataclasses.field(default_factory=list)
     passed: int = -1
+    marked: float | None = None
     verdict: str | None = None
     step: dict | None = None
     last: dict | None = None
@@ -60,6 +63,7 @@ class TrainState:
         guard = guard or LossGuard()
         guard.load(values["guard"])
         progress = Progress(**{**values["progress"], "phase_rows": tuple(values["progress"]["phase_rows"])})
+        values = {"marked": None, **values}
         names = [field.name for field in dataclasses.fields(cls) if field.name not in ("progress", "guard", "last")]
         return cls(progress=progress, guard=guard, **{name: values[name] for name in names})
 
@@ -88,6 +92,7 @@ def check_state(step, values):
     progress = state.progress
     counts = (progress.step, progress.rows, progress.tokens, *progress.phase_rows, state.micro_batches, state.phase)
     amounts = (progress.flops, progress.seconds, *state.seconds.values(), *state.durations.values())
+    amounts += () if state.marked is None else (state.marked,)
     kinds = all(isinstance(count, int) and count >= 0 for count in counts)
     kinds = kinds and all(isinstance(amount, int | float) and 0 <= amount < math.inf for amount in amounts)
     kinds = kinds and all({"step", "phase", "validation_loss"} <= set(line) for line in state.validations)

@@ -37,8 +37,8 @@ class Callbacks(keras.callbacks.CallbackList):
     - `on_train_batch_end(step, line)`: for each training line of the log, so once per log interval, not per batch.
     - `on_test_end(line)`: for each validation line, the one before the first step included. Keras's `on_test_begin`
       is called by it, so both come after the validation.
-    - `on_train_end(line)`: once in each process, after its last line, also where a signal stopped the run; `line` is
-      the final one, or nothing. Buffers are written and files closed.
+    - `on_train_end()`: once in each process, after its last line, also where a signal or an error ended the run.
+      Buffers are written and files closed.
 
     Callbacks get the numbers of the line under its keys, those of an inner dict as `seconds/step`; all else (text,
     lists, `None`) is left out. An exception in a callback stops the run, as it does in `fit`.
@@ -53,9 +53,6 @@ class Callbacks(keras.callbacks.CallbackList):
     def on_test_end(self, logs=None):
         super().on_test_begin()
         super().on_test_end(scalars(logs))
-
-    def on_train_end(self, logs=None):
-        super().on_train_end(scalars(logs))
 
     def watch(self, line, spent):
         """Gives a line of the log to the callbacks that are for it.

@@ -39,7 +39,7 @@ def drive(names, directory, start, losses, model=None):
     for number, loss in enumerate(losses, 1):
         callbacks.on_train_batch_end(start + 20 * number, training_line(start + 20 * number, loss))
     callbacks.on_test_end(validation_line(start + 20 * len(losses), 4.0))
-    callbacks.on_train_end({"step": start + 20 * len(losses), "final": True})
+    callbacks.on_train_end()
 
 
 def tensorboard_series(directory):
