@@ -102,6 +102,10 @@ def check_state(step, values):
         raise ValueError("state.json is that of another step")
     if not {"seeds", "loss_scale"} <= set(state.step):
         raise KeyError("step")
+    # A checkpoint of an earlier version has none: see `BaseStep.load`.
+    divisor = state.step.get("loss_divisor")
+    if divisor is not None and not (isinstance(divisor, int | float) and 1 <= divisor < math.inf):
+        raise ValueError(f"state.json divides the loss by {divisor!r:.50}")
 
 
 def resume(state, step, checkpoints, run):

@@ -101,15 +101,15 @@ class BaseStep:
         optimizer.build(self.variables)
         # The state of a SeedGenerator is (seed, counter), and the counter is set anew for every micro-batch.
         self.seed_states = [v for v in model.non_trainable_variables if v.path.endswith("seed_generator_state")]
-        self._scale = None
+        # Losses are sums; divided by the rows of a micro-batch they, and so the scale, are of the usual size. The first
+        # micro-batch fixes the divisor. It cancels out, so any later one may have other rows.
+        self.loss_divisor, self._scale = None, None
         if any(layer.compute_dtype == "float16" for layer in model._flatten_layers()):
             self._scale = {
                 "scale": keras.Variable(loss_scale.INITIAL, dtype="float32", trainable=False, name="loss_scale"),
                 "good_steps": keras.Variable(0, dtype="int32", trainable=False, name="good_steps"),
+                "divisor": keras.Variable(1.0, dtype="float32", trainable=False, name="loss_divisor"),
             }
-        # Losses are sums; divided by the rows of a micro-batch they, and so the scale, are of the usual size. The first
-        # micro-batch fixes the divisor. It cancels out, so any later one may have other rows.
-        self._scale_divisor = None
 
     @property
     def scale_state(self):
@@ -126,27 +126,45 @@ class BaseStep:
         for name, value in (state or {}).items():
             self._scale[name].assign(value)
 
-    def _fix_scale_divisor(self, batches):
-        if self._scale_divisor is None:
+    def _fix_loss_divisor(self, batches):
+        if self._scale is not None and self.loss_divisor is None:
             rows = next(iter(batches.values())).shape[1]
             # A power of two rounds nothing.
-            self._scale_divisor = 2.0 ** (rows - 1).bit_length()
+            self._divide_losses_by(2.0 ** (rows - 1).bit_length())
 
-    def _loss_factor(self, scale):
-        """What the loss is multiplied by before it is differentiated."""
-        return scale / self._scale_divisor
+    def _divide_losses_by(self, divisor):
+        self.loss_divisor = divisor
+        if divisor is not None:
+            self._scale["divisor"].assign(divisor)
+
+    def _scale_values(self):
+        """Returns the tensors of the loss scale by name, `None` unless in float16."""
+        return self._scale and {name: variable.value for name, variable in self._scale.items()}
+
+    @staticmethod
+    def _loss_factor(scale):
+        """What the loss is multiplied by before it is differentiated, of a dict of tensors; 1 unless in float16."""
+        return scale["scale"] / scale["divisor"] if scale else 1.0
 
     @property
     def state(self):
-        """dict that JSON can hold: what a resumed run needs beside the variables of model and optimizer."""
+        """dict that JSON can hold: what a resumed run needs beside the variables of model and optimizer.
+
+        In float16 the loss is multiplied by the scale over `loss_divisor`, which is `None` before the first
+        micro-batch.
+        """
         seeds = [ops.convert_to_numpy(state).tolist() for state in self.seed_states]
-        return {"seeds": seeds, "loss_scale": self.scale_state}
+        return {"seeds": seeds, "loss_scale": self.scale_state, "loss_divisor": self.loss_divisor}
 
     def load(self, state):
-        """Takes over a `state`, and what was written into the variables of model and optimizer."""
+        """Takes over a `state`, and what was written into the variables of model and optimizer.
+
+        A state of an earlier version has no `loss_divisor`: the next micro-batch fixes it, as it did there.
+        """
         for variable, value in zip(self.seed_states, state["seeds"], strict=True):
             variable.assign(value)
         self.scale_state = state["loss_scale"]
+        self._divide_losses_by(state.get("loss_divisor"))
         self.reload()
 
     def reset_step(self):
@@ -173,7 +191,7 @@ class BaseStep:
         return None
 
     def reset_optimizer(self):
-        """Sets the optimizer's slots and counters, and the loss scale, back to where they started.
+        """Sets the optimizer's slots and counters, the loss scale and its divisor, back to where they started.
 
         All Keras optimizers start theirs at zero.
         """
@@ -182,4 +200,5 @@ class BaseStep:
                 variable.assign(ops.zeros(variable.shape, variable.dtype))
         if self._scale is not None:
             self.scale_state = {"scale": loss_scale.INITIAL, "good_steps": 0}
+        self._divide_losses_by(None)
         self.reload()

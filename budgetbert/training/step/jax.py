@@ -150,7 +150,7 @@ class Step(BaseStep):
         return max(held + account.temp_size_in_bytes + slots, 4 * parameters + slots)
 
     def _accumulate_arguments(self, batches, count, first):
-        self._fix_scale_divisor(batches)
+        self._fix_loss_divisor(batches)
         rows, number = self._rows(batches, _ROWS), np.uint32(first % 2**32)
         return self._values, self._sums, self._seeds, self._scale_values(), rows, np.int32(count), number
 
@@ -172,7 +172,8 @@ class Step(BaseStep):
         }
 
     def _scale_values(self):
-        return self._scale and {name: self._everywhere(variable.value) for name, variable in self._scale.items()}
+        scale = super()._scale_values()
+        return scale and {name: self._everywhere(value) for name, value in scale.items()}
 
     def _open_sums_traced(self):
         """Returns the sums of each device, along a first axis."""
@@ -186,7 +187,7 @@ class Step(BaseStep):
 
     def _accumulate_traced(self, values, sums, seeds, scale, batches, count, first):
         """What each device does with its rows and its sums, which have a first axis of 1 here."""
-        factor = self._loss_factor(scale["scale"]) if scale else 1.0
+        factor = self._loss_factor(scale)
         device = jax.lax.axis_index(_AXIS).astype("uint32")
 
         def loss_of(values, seeds, batch):
@@ -210,7 +211,7 @@ class Step(BaseStep):
         denominator = totals["weight"]
         if scale:
             scalars["loss_scale"] = scale["scale"]
-            denominator *= self._loss_factor(scale["scale"])
+            denominator *= self._loss_factor(scale)
         norm = scalars["gradient_norm"] = _global_norm(totals["gradients"]) / denominator
         scalars["parameter_norm"] = _global_norm(values)
         factor = self.clip_factor(norm, jnp.minimum) / denominator
@@ -228,7 +229,8 @@ class Step(BaseStep):
 
         values, optimizer_values = jax.lax.cond(finite, step, skip, values, optimizer_values)
         if scale:
-            scale = dict(zip(("scale", "good_steps"), next_scale(**scale, finite=finite), strict=True))
+            after = next_scale(scale["scale"], scale["good_steps"], finite)
+            scale = dict(zip(("scale", "good_steps"), after, strict=True))
         return values, optimizer_values, jax.tree.map(jnp.zeros_like, sums), scale, scalars
 
     def _evaluate_traced(self, values, seeds, batch):

@@ -101,7 +101,7 @@ class Step(BaseStep):
             return [tf.Variable(tf.zeros(shape), trainable=False) for shape in shapes]
 
     def accumulate(self, batches, count, first):
-        self._fix_scale_divisor(batches)
+        self._fix_loss_divisor(batches)
         return self._accumulate(self._split(batches, axis=1), tf.constant(count), tf.constant(first, tf.int64))
 
     def apply(self, learning_rate):
@@ -155,7 +155,7 @@ class Step(BaseStep):
             batch = {name: array[i] for name, array in batches.items()}
             with tf.GradientTape() as tape:
                 loss, weight, _ = self.objective(self.model, batch, training=True)
-                target = loss if self._scale is None else loss * self._loss_factor(self._scale["scale"].value)
+                target = loss if self._scale is None else loss * self._loss_factor(self._scale_values())
             gradients = tape.gradient(target, [v.value for v in self.variables])
             for total, gradient in zip(gradient_sums, gradients, strict=True):
                 # The slices are of a gathered table, whose other rows need no write.
@@ -179,7 +179,7 @@ class Step(BaseStep):
         denominator = weight
         if self._scale is not None:
             scalars["loss_scale"] = tf.identity(self._scale["scale"].value)
-            denominator *= self._loss_factor(scalars["loss_scale"])
+            denominator *= self._loss_factor(self._scale_values())
         norm = scalars["gradient_norm"] = _global_norm(gradient_sums) / denominator
         scalars["parameter_norm"] = _global_norm([v.value for v in self.variables])
         factor = self.clip_factor(norm, tf.minimum) / denominator

@@ -63,13 +63,13 @@ class Step(BaseStep):
         self.drop()
 
     def accumulate(self, batches, count, first):
-        self._fix_scale_divisor(batches)
+        self._fix_loss_divisor(batches)
         batches = {name: ops.convert_to_tensor(array) for name, array in batches.items()}
         for i in range(count):
             self._seed_dropout((first + i) * self._devices.count + self._devices.rank)
             batch = {name: array[i] for name, array in batches.items()}
             loss, weight, _ = self.objective(self.model, batch, training=True)
-            target = loss if self._scale is None else loss * self._loss_factor(self._scale["scale"].value)
+            target = loss if self._scale is None else loss * self._loss_factor(self._scale_values())
             target.backward()
             self._loss += loss.detach()
             self._weight += weight
@@ -93,7 +93,7 @@ class Step(BaseStep):
         denominator = scalars["weight"]
         if self._scale is not None:
             scalars["loss_scale"] = self._scale["scale"].value.clone()
-            denominator = denominator * self._loss_factor(scalars["loss_scale"])
+            denominator = denominator * self._loss_factor(self._scale_values())
         norm = scalars["gradient_norm"] = _global_norm(gradients) / denominator
         scalars["parameter_norm"] = _global_norm([v.value for v in self.variables])
         finite = torch.isfinite(norm) & torch.isfinite(self._loss)

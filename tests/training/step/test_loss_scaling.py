@@ -152,6 +152,36 @@ def test_after_2000_good_steps_the_scale_doubles(batch):
     assert step.scale_state == {"scale": 512.0, "good_steps": 1}
     step.reset_optimizer()
     assert step.scale_state == {"scale": 2.0**15, "good_steps": 0}
+    assert step.loss_divisor is None
+
+
+def test_a_resumed_step_multiplies_the_loss_by_what_the_undisturbed_one_does(batch):
+    step = make(optimizer=keras.optimizers.AdamW())
+    quarters = [{name: array[i : i + 2] for name, array in batch.items()} for i in range(0, ROWS, 2)]
+    take_step(step, batch)
+    assert step.loss_divisor == ROWS  # of the first micro-batch
+    # The highest scale of which these micro-batches of two rows do not overflow: four times of it would.
+    step.scale_state = {"scale": 2.0**30, "good_steps": 0}
+    while not np.isfinite(take_step(step, *quarters, learning_rate=1e-3)["gradient_norm"]):
+        pass
+    saved, arrays = json.loads(json.dumps(step.state)), state_of(step)
+
+    def resumed(state):
+        other = make(optimizer=keras.optimizers.AdamW())
+        for variable, value in zip((*other.variables, *other.optimizer.variables), arrays, strict=True):
+            variable.assign(value)
+        other.load(state)
+        return other
+
+    other, earlier = resumed(saved), resumed({name: saved[name] for name in ("seeds", "loss_scale")})
+    undisturbed = take_step(step, *quarters, learning_rate=1e-3)
+    assert np.isfinite(undisturbed["gradient_norm"])
+    assert take_step(other, *quarters, learning_rate=1e-3) == undisturbed
+    assert all((one == two).all() for one, two in zip(state_of(step), state_of(other), strict=True))
+    assert other.state == step.state
+    # A state of an earlier version opens; as it was there, the next micro-batch says what the loss is divided by.
+    assert not np.isfinite(take_step(earlier, *quarters, learning_rate=1e-3)["gradient_norm"])
+    assert earlier.loss_divisor == 2
 
 
 def test_only_float16_has_a_scale():
