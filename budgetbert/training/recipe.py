@@ -147,8 +147,7 @@ class Recipe:
     @property
     def active_dropout(self):
         """float. What pretraining drops."""
-        dropout = {**PRESETS[self.preset]["backbone"], **self.architecture}["dropout"]
-        return dropout if self.dropout else 0.0
+        return config_of(self.preset, self)["dropout"] if self.dropout else 0.0
 
     @property
     def numbers(self):
@@ -168,6 +167,22 @@ class Recipe:
             "preparation": self.preparation,
             "phases": {str(i + 1): phase.numbers for i, phase in enumerate(self.phases)},
         }
+
+
+def config_of(preset, recipe, vocabulary_size=None):
+    """Returns the configuration of the masked-LM that a run trains.
+
+    Args:
+        preset: str. The architecture.
+        recipe: `Recipe` with the settings of the flags. What it sets of the encoder, `--config` included, overrides
+            the preset.
+        vocabulary_size: int. Defaults to `None`: that of the preset.
+
+    Returns:
+        dict of the arguments of encoder and head.
+    """
+    config = {**PRESETS[preset]["backbone"], **PRESETS[preset]["masked_lm"], **recipe.architecture}
+    return {**config, "vocabulary_size": vocabulary_size or config["vocabulary_size"]}
 
 
 def describe_schedule(schedule):

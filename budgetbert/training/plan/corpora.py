@@ -5,7 +5,7 @@ import os
 from budgetbert.corpus.prepare import is_prepared, open_or_prepare
 from budgetbert.corpus.store import VOCABULARY, open_corpus
 from budgetbert.errors import InputError
-from budgetbert.presets import PRESETS
+from budgetbert.training.recipe import config_of
 
 
 def open_prepared(corpus, phases):
@@ -67,8 +67,8 @@ def prepare(corpus, directory, recipe):
 
 
 def check_rows(corpora, recipe, preset):
-    """Raises an `InputError` where the rows are longer than a preset's positions, or lack the objective's labels."""
-    positions = PRESETS[preset]["backbone"]["max_sequence_length"]
+    """Raises an `InputError` where the rows are longer than the model's positions, or lack the objective's labels."""
+    positions = config_of(preset, recipe)["max_sequence_length"]
     for corpus in corpora:
         if corpus.sequence_length > positions:
             raise InputError(

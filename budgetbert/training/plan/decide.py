@@ -11,9 +11,10 @@ from budgetbert.errors import InputError
 from budgetbert.training.plan.advice import PUBLISHED_TOKENS, advise, warnings
 from budgetbert.training.plan.batch import hopeless, refuse_hopeless
 from budgetbert.training.plan.device import Device, name_together
-from budgetbert.training.plan.phase import config_of, tokens_per_row
+from budgetbert.training.plan.phase import tokens_per_row
 from budgetbert.training.plan.plan import RunPlan, read_plan
 from budgetbert.training.plan.planner import Planner
+from budgetbert.training.recipe import config_of
 from budgetbert.training.run.checkpoints import seconds_spent
 from budgetbert.training.run.plan_display import draw_plan, print_plan
 
@@ -94,7 +95,7 @@ def refuse_before_preparing(recipe, options, devices):
         `Device`, as measured for it.
     """
     device = Device.measure(options.precision)
-    config = config_of(options.preset)
+    config = config_of(options.preset, recipe)
     length, rate = recipe.phases[0].sequence_length, min(rate for _, rate in options.mask_rate.points)
     per_token = flops.training_flops_per_token(config, length, predictions_per_row(rate, length))
     asked = options.budget, options.preset, options.corpus
@@ -124,10 +125,11 @@ def _show_plan(plan, title, run, phases, console, save=True):
         draw_plan(schedules, [amount / spent[-1] for amount in spent], picture)
 
     def flops_of(preset):
-        config = config_of(preset, first.config["vocabulary_size"])
+        config = config_of(preset, recipe, first.config["vocabulary_size"])
         return flops.training_flops_per_token(config, first.sequence_length, first.predictions)
 
-    advice = None if options.demo else advise(plan.tokens, options.preset, options.budget, flops_of)
+    # Nobody expects a good model of a demo, and a model that --config changes is of no preset's size.
+    advice = None if options.demo or options.config else advise(plan.tokens, options.preset, options.budget, flops_of)
     sentences = warnings(plan.epochs, advice, options.preset, options.budget)
     print_plan(plan, title, recipe.validate_at, picture, PUBLISHED_TOKENS.get(recipe.name), sentences, console)
     return plan

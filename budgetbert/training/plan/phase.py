@@ -5,18 +5,12 @@ import math
 
 from budgetbert import flops
 from budgetbert.batches import ALL_MASKED, Loader, Masking, predictions_per_row
-from budgetbert.presets import PRESETS
 from budgetbert.schedules import Schedules, batch_ramp
+from budgetbert.training.recipe import config_of
 
 # Validation always masks 15 %, whatever training masks, so that losses of different recipes can be compared.
 VALIDATION_MASK_RATE = 0.15
 _VALIDATION_SEED = 0
-
-
-def config_of(preset, vocabulary_size=None):
-    """Returns the configuration of a preset's masked-LM as dict, with its own or another vocabulary size."""
-    config = {**PRESETS[preset]["backbone"], **PRESETS[preset]["masked_lm"]}
-    return {**config, "vocabulary_size": vocabulary_size or config["vocabulary_size"]}
 
 
 def round_up_to_64(size):
@@ -39,8 +33,7 @@ class RunPhase:
     def __init__(self, recipe, phase, options, budget, corpus, share=(0, 1)):
         self.recipe, self.phase, self.options = recipe, phase, options
         self.budget, self.corpus, self.share = budget, corpus, share
-        config = config_of(options.preset, round_up_to_64(len(corpus.vocabulary)))
-        self.config = {**config, **recipe.architecture}
+        self.config = config_of(options.preset, recipe, round_up_to_64(len(corpus.vocabulary)))
 
     @property
     def sequence_length(self):
