@@ -66,6 +66,25 @@ PRESETS = {
     "tiny_frontier": _frontier(4, 128, 2, 512),
 }
 
+
+def pooler_dim_of(config):
+    """Returns the width (int) that the pooler of a classifier has by an encoder's architecture.
+
+    Crammed-BERT, known by its gates and its scaled sinusoid, has 1,024 by its config, whatever the encoder's width. All
+    others have a pooler as wide as the encoder, as in BERT.
+
+    Args:
+        config: dict of the arguments of `BertBudget`.
+
+    Example:
+
+    >>> pooler_dim_of(PRESETS["tiny_crammed"]["backbone"]), pooler_dim_of(PRESETS["tiny_frontier"]["backbone"])
+    (1024, 128)
+    """
+    crammed = config["gated"] and config["position"] == "scaled_sinusoidal"
+    return PRESETS["crammed_base"]["text_classifier"]["pooler_dim"] if crammed else config["hidden_dim"]
+
+
 # What `--config` may override of an encoder: an example of a value, or all the values that there are.
 FIELDS = {
     **dict.fromkeys(("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length"), 128),

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from budgetbert.finetuning.protocols import CRAMMED_POOLER
 from budgetbert.models import BertBudget, BertBudgetTextClassifier, BertBudgetTextClassifierPreprocessor
+from budgetbert.presets import pooler_dim_of
 
 
 class Pretrained:
@@ -54,7 +54,7 @@ class Pretrained:
     def make_classifier(self, task, dropout, sequence_length, dtype):
         """Returns a `BertBudgetTextClassifier` for a `Task`, to be started with `restart`.
 
-        The pooler is 1,024 wide for crammed-BERT (gated), else as wide as the encoder.
+        The pooler is as wide as `budgetbert.presets.pooler_dim_of` says.
 
         Args:
             task: `Task`.
@@ -67,7 +67,7 @@ class Pretrained:
             encoder,
             num_classes=task.classes,
             preprocessor=BertBudgetTextClassifierPreprocessor(self.tokenizer, sequence_length),
-            pooler_dim=CRAMMED_POOLER if self.config["gated"] else None,
+            pooler_dim=pooler_dim_of(self.config),
             dropout=dropout,
             label_names=task.label_names,
             pair=task.pair,

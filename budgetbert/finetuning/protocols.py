@@ -5,9 +5,6 @@ import dataclasses
 from budgetbert import finetuning_rule as finetuning
 from budgetbert import schedules
 
-# Crammed-BERT's pooler is 1,024 wide by its config, whatever the encoder's width.
-CRAMMED_POOLER = 1024
-
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:

@@ -14,6 +14,7 @@ from budgetbert.models import BertBudget, BertBudgetMaskedLM, BertBudgetTextClas
 from budgetbert.models.hugging_face_weights import assign, assign_back
 from budgetbert.models.logits import problem_type
 from budgetbert.models.quantization import check_not_quantized
+from budgetbert.presets import pooler_dim_of
 
 # What each architecture of Transformers fixes, in our terms.
 FAMILIES = {
@@ -156,9 +157,11 @@ def to_torch(model):
     if classifies:
         head = {"pooler_size": model.pooler.units, **_classifier_config(model)}
     else:
-        head = {"head_transform": model.head_transform, "output_bias": model.output_bias}
-        if not encoder.gated:  # Crammed-BERT, which is gated, gets the loader's default of 1,024.
-            head["pooler_size"] = encoder.hidden_dim
+        head = {
+            "head_transform": model.head_transform,
+            "output_bias": model.output_bias,
+            "pooler_size": pooler_dim_of(encoder.get_config()),
+        }
     hf_model = hf_class(
         modeling.BudgetBertConfig(
             **_config_of(encoder, _OF_TORCH),

@@ -12,6 +12,7 @@ transformers = pytest.importorskip("transformers")
 
 from budgetbert.export import folder, transformers_folder  # noqa: E402
 from budgetbert.models import BertBudgetMaskedLMPreprocessor  # noqa: E402
+from budgetbert.models.hugging_face import to_torch  # noqa: E402
 from budgetbert.models.hugging_face_checkpoint import load_transformers, our_tokenizer  # noqa: E402
 from budgetbert.tokenization.normalizer import KINDS as NORMALIZERS  # noqa: E402
 from tests.models.examples import FAMILIES, VOCABULARY, tokenizer  # noqa: E402
@@ -344,3 +345,8 @@ def test_one_logit_keeps_its_label(tmp_path):
     assert (back.label_names, back.num_classes) == (["positive"], 1)
     assert isinstance(back.loss, keras.losses.BinaryCrossentropy)
     assert load_transformers(export(classifier("tiny_bert", num_classes=1), tmp_path / "score")).label_names is None
+
+
+def test_a_new_classifier_on_an_exported_encoder_has_the_pooler_of_its_architecture():
+    widths = {family: to_torch(masked(family)).config.pooler_size for family in OURS}
+    assert widths == {"tiny_crammed": 1024, "tiny_frontier": 128}

@@ -226,6 +226,13 @@ def test_the_baseline_draws_other_weights_for_each_seed():
 
 
 @pytest.mark.without_backend
+def test_the_pooler_is_1024_wide_for_crammed_bert_alone():
+    for family, width in (("tiny_crammed", 1024), ("tiny_frontier", 128), ("tiny_24h", 128)):
+        model = Pretrained(masked_lm(family)).make_classifier(TASKS["rte"], 0.0, 64, "float32")
+        assert model.pooler.units == width
+
+
+@pytest.mark.without_backend
 def test_a_trained_pooler_is_carried_over():
     """As `from_pretrained` does in the original: from a classifier, and from a next-sentence head."""
     task = TASKS["rte"]
