@@ -1,5 +1,6 @@
 """Texts and datasets as `fit`, `evaluate` and `predict` are given them, in the forms that KerasHub takes."""
 
+import functools
 import sys
 
 import grain
@@ -73,6 +74,27 @@ def _leaves(batch):
     return [leaf for part in batch for leaf in _leaves(part)] if isinstance(batch, tuple) else [batch]
 
 
+def preprocessed(dataset, preprocess):
+    """Returns a dataset that Keras' own `fit` takes, whose batches are preprocessed when they are asked for.
+
+    Args:
+        dataset: `keras.utils.PyDataset`, or a dataset of batches of `tf.data` or grain.
+        preprocess: function of x, y and sample weight, as `preprocess_samples` of a task.
+    """
+    if hasattr(dataset, "element_spec"):
+        return dataset.map(preprocess)
+    if isinstance(dataset, grain.IterDataset):
+        return dataset.map(functools.partial(_preprocess_batch, preprocess))
+    return Preprocessed(dataset, preprocess)
+
+
+def _preprocess_batch(preprocess, batch):
+    """Returns a batch after preprocessing as a tuple of arrays of NumPy, labels and weights as far as there are any."""
+    batch = preprocess(*keras.utils.unpack_x_y_sample_weight(_unlisted(batch)))
+    batch = batch if isinstance(batch, tuple) else (batch,)
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, batch)
+
+
 class Preprocessed(keras.utils.PyDataset):
     """The batches of a dataset after preprocessing, so that Keras trains on it as on any other `PyDataset`.
 
@@ -94,10 +116,7 @@ class Preprocessed(keras.utils.PyDataset):
         return self.count
 
     def __getitem__(self, index):
-        batch = keras.utils.unpack_x_y_sample_weight(_unlisted(self.dataset[index]))
-        batch = self.preprocess(*batch)
-        batch = batch if isinstance(batch, tuple) else (batch,)
-        return keras.tree.map_structure(keras.ops.convert_to_numpy, batch)
+        return _preprocess_batch(self.preprocess, self.dataset[index])
 
     def on_epoch_begin(self):
         if isinstance(self.dataset, keras.utils.PyDataset):

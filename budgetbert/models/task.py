@@ -8,7 +8,7 @@ import keras
 
 from budgetbert.models.arguments import check_arguments, own_arguments, refuse_hdf5
 from budgetbert.models.bert_budget import BertBudget
-from budgetbert.models.datasets import Preprocessed, as_pipeline, as_texts, is_dataset
+from budgetbert.models.datasets import as_pipeline, as_texts, is_dataset, preprocessed
 from budgetbert.models.labelled_examples import batches_of, split_off, to_arrays
 from budgetbert.presets import PRESETS, preset_config
 
@@ -141,8 +141,9 @@ class PresetTask:
             if any(given is not None for given in (y, batch_size, sample_weight, validation_split)):
                 raise ValueError("A PyDataset has its own batches and labels: give none beside it.")
             if validation_data is not None:
-                validation_data = self._preprocessed(validation_data)
-            return keras.Model.fit(self, self._preprocessed(x), validation_data=validation_data, **kwargs)
+                validation_data = preprocessed(validation_data, self.preprocess_samples)
+            x = preprocessed(x, self.preprocess_samples)
+            return keras.Model.fit(self, x, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x=None, y=None, batch_size=None, sample_weight=None, **kwargs):
         """As `keras.Model.evaluate`, on texts and labels as `fit` takes them."""
@@ -189,12 +190,6 @@ class PresetTask:
         parts = (examples,) if is_texts or not isinstance(examples, (list, tuple)) else tuple(examples)
         examples = self._examples(*keras.utils.unpack_x_y_sample_weight(parts))
         return batches_of(examples, batch_size or 32, shuffle=False)
-
-    def _preprocessed(self, dataset):
-        """A dataset for Keras' own `fit`."""
-        if hasattr(dataset, "element_spec"):
-            return dataset.map(self.preprocess_samples)
-        return Preprocessed(dataset, self.preprocess_samples)
 
     def _defaults(self, examples, batch_size, epochs):
         """Batch size and epochs of `fit` on a number of examples."""

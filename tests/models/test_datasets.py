@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from budgetbert.models import BertBudgetMaskedLM, BertBudgetTextClassifier, BertBudgetTextClassifierPreprocessor
+from budgetbert.models.datasets import preprocessed
 
 from .examples import encoder, masked_lm, tokenizer
 
@@ -92,6 +93,26 @@ def test_a_dataset_of_grain_trains():
     assert model.fit(source.batch(4), verbose=0).history["loss"] == [pytest.approx(loss, rel=1e-5)]
     with pytest.raises(ValueError, match="gives single examples: batch it"):
         model.fit(source)
+
+
+def test_a_stream_of_grain_trains_and_is_judged_beside_any_other_dataset():
+    model = classifier()
+    source = grain.MapDataset.source(list(zip(TEXTS, LABELS, strict=True)))
+    stream = source.batch(4).to_iter_dataset()
+    loss = pytest.approx(model.evaluate(TEXTS, LABELS, verbose=0)[0], rel=1e-5)
+    assert model.evaluate(stream, verbose=0)[0] == loss
+    for trained_on in ((TEXTS, LABELS), (Batches(TEXTS, np.array(LABELS)),), (stream,)):
+        history = model.fit(*trained_on, validation_data=stream, verbose=0).history
+        assert (history["loss"], history["val_loss"]) == ([loss], [loss])
+
+
+def test_a_stream_of_grain_is_read_batch_by_batch():
+    asked = []
+    stream = grain.MapDataset.source(TEXTS).batch(4).to_iter_dataset()
+    batches = iter(preprocessed(stream, lambda x, y, weight: asked.append(len(x)) or np.ones(len(x))))
+    assert asked == []
+    next(batches)
+    assert asked == [4]
 
 
 def test_a_dataset_of_tensorflow_must_be_batched():
