@@ -20,10 +20,9 @@ from absl import flags
 
 from budgetbert import command_line
 from budgetbert.errors import InputError
+from budgetbert.search.arms import RECIPES, read_arms
 
-RECIPES = ("academic_24h", "cramming_24h", "frontier", "lamb_76min")
-
-flags.DEFINE_enum("recipe", None, RECIPES, "Whose settings are searched.")
+flags.DEFINE_enum("recipe", None, list(RECIPES), "Whose settings are searched.")
 flags.DEFINE_string("corpus", None, "A prepared corpus.")
 flags.DEFINE_string("grid", None, "A JSON file of arms, or published.")
 flags.DEFINE_string("run_budget", None, "Of each run: its schedule is that long.")
@@ -41,10 +40,8 @@ def main():
     if not importlib.util.find_spec("optuna"):
         raise InputError("a search needs optuna, which is not installed: pip install 'budgetbert[search]'.")
     from budgetbert.corpus.prepare import is_prepared
-    from budgetbert.search import Search, read_arms
+    from budgetbert.search.search import Search
 
-    if not all(is_prepared(name) for name in given.corpus.split(",")):
-        raise InputError(f"--corpus {given.corpus} is no prepared corpus: make one with recipes/prepare_corpus.py.")
     search = Search(
         recipe=str(Path(__file__).with_name(f"{given.recipe}.py")),
         corpus=given.corpus,
@@ -56,6 +53,8 @@ def main():
         directory=given.output_dir,
     )
     search.check()
+    if not all(is_prepared(name) for name in given.corpus.split(",")):
+        raise InputError(f"--corpus {given.corpus} is no prepared corpus: make one with recipes/prepare_corpus.py.")
     print(search.plan)
     search()
 

@@ -115,7 +115,7 @@ _BUDGETS = "Time (24h, 10m), steps (5000steps), tokens (12.1Btokens) or FLOPs (1
 
 
 def _one_of(names):
-    return lambda name, default, help: flags.DEFINE_enum(name, default, names, help)
+    return lambda name, default, help, **keywords: flags.DEFINE_enum(name, default, names, help, **keywords)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -246,6 +246,12 @@ class Options:
             InputError: if one cannot be read, or they do not fit together.
         """
         given = {field.name: _default(field) for field in _fields()} | values
+        for name, value in given.items():
+            if isinstance(value, float) and not math.isfinite(value):  # The bounds of absl let nan pass.
+                raise InputError(f"--{name} {value} is no finite number: give one.")
+        for name, kind in (("learning_rate", "rate"), ("stop_at", "share of the budget")):
+            if given[name] is not None and not given[name] > 0:
+                raise InputError(f"--{name} {given[name]} is no {kind}: give a number above zero.")
         if given["early_stop"] in EarlyStop.WORDS:
             given["early_stop"] = EarlyStop.written(given["early_stop"], Budget.parse(given["budget"]))
         read = dict(given)
@@ -285,18 +291,19 @@ def _resolve_preset(name, family):
     return preset
 
 
-def define_flags(published):
+def define_flags(published, flag_values=flags.FLAGS):
     """Defines the flags of a pretraining recipe.
 
     Args:
         published: dict of the published values that are the defaults of flags: `preset`, `budget`, `learning_rate`
             (`None` where it follows from the batch), `mask_rate`, and where there is one `batch_ramp`, `marks` or
             `early_stop`.
+        flag_values: `absl.flags.FlagValues` in which they are defined. Defaults to those of the command line.
     """
     published = {"batch_ramp": 0.0, "marks": None, "early_stop": None, **published}
     for field in _fields():
         define, _, help, bounds = field.metadata["flag"]
-        define(field.name, _default(field, published), help, *bounds)
+        define(field.name, _default(field, published), help, *bounds, flag_values=flag_values)
 
 
 def was_given(name):
@@ -324,12 +331,6 @@ def read_flags(family, demo=None, defaults=None):
             raise InputError(
                 f"--{name} is missing: name one, or see a run in a few minutes with --demo --output_dir DIR."
             )
-    for name, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):  # The bounds of absl let nan pass.
-            raise InputError(f"--{name} {value} is no finite number: give one.")
-    for name, kind in (("learning_rate", "rate"), ("stop_at", "share of the budget")):
-        if values[name] is not None and not values[name] > 0:
-            raise InputError(f"--{name} {values[name]} is no {kind}: give a number above zero.")
     check_output_dir(values["output_dir"])
     options = Options.read(values, family)
     _check_corpus(options)
