@@ -158,7 +158,8 @@ def with_settings(curve, name=None, warmup=None):
             f"--warmup {warmup:g} does not go with the schedule {function.__name__}, which has none: give one of "
             f"{', '.join(with_one)} at --schedule."
         )
-    if "decay" in inspect.signature(function).parameters and warmup > 1 - settings.get("decay", 0.2):
+    decay = inspect.signature(function).parameters.get("decay")
+    if decay and warmup > 1 - settings.get("decay", decay.default):
         raise InputError(f"--warmup {warmup:g} reaches into the decay of {function.__name__}: give less.")
     return functools.partial(function, **{**settings, "warmup": warmup})
 
