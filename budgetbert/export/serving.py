@@ -13,7 +13,7 @@ from budgetbert.models.loading import check_vocabulary
 from budgetbert.models.logits import label_names, problem_type
 
 
-def export_serving(model, directory, weights="float32", model_name="model"):
+def export_serving(model, directory, weights="float32"):
     """Writes `directory/<version>/`, one above the highest version there, which TensorFlow Serving loads as it is.
 
     Args:
@@ -23,7 +23,6 @@ def export_serving(model, directory, weights="float32", model_name="model"):
             and tables in half precision; or `"int8"`: kernels in 8 bits with a scale per output, tables in float16.
             Products of 8-bit integers, as Keras's `quantize` makes them, take up to 5 times as long in TensorFlow on a
             CPU as those of float32.
-        model_name: string. The name in the warm-up requests. Defaults to `"model"`.
 
     Returns:
         The path of the version (string).
@@ -47,7 +46,7 @@ def export_serving(model, directory, weights="float32", model_name="model"):
         # A server has no use for gradients, parts of which are XLA's.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(module, path, signatures=endpoints, options=options)
-        write_warmup_requests(os.path.join(path, "assets.extra"), signatures.examples(model), model_name)
+        write_warmup_requests(os.path.join(path, "assets.extra"), signatures.examples(model))
     folder.write_record(
         directory,
         "serving",

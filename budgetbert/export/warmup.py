@@ -9,23 +9,25 @@ import os
 
 import tensorflow as tf
 
+# A server replays the requests of a version's folder to that version, whatever the name that they are addressed to.
+_MODEL_NAME = b"model"
 
-def write_warmup_requests(directory, requests, model_name):
+
+def write_warmup_requests(directory, requests):
     """Writes `directory/tf_serving_warmup_requests`.
 
     Args:
         directory: string. `assets.extra` of the version.
         requests: dict of signature name to a dict of input name to a list of strings.
-        model_name: string.
     """
     os.makedirs(directory)
     with tf.io.TFRecordWriter(os.path.join(directory, "tf_serving_warmup_requests")) as writer:
         for signature, inputs in requests.items():
-            writer.write(_prediction_log(signature, inputs, model_name))
+            writer.write(_prediction_log(signature, inputs))
 
 
-def _prediction_log(signature, inputs, model_name):
-    model_spec = _field(1, model_name.encode()) + _field(3, signature.encode())
+def _prediction_log(signature, inputs):
+    model_spec = _field(1, _MODEL_NAME) + _field(3, signature.encode())
     request = _field(1, model_spec)
     for name, strings in inputs.items():
         tensor = tf.make_tensor_proto(strings, tf.string).SerializeToString()

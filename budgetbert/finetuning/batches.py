@@ -20,10 +20,9 @@ class EncodedExamples:
         examples: `Examples`.
         tokenizer: `BertBudgetTokenizer`.
         sequence_length: int. Longer texts are cut to it.
-        fixed_length: bool. Whether every batch is padded to `sequence_length`. Defaults to `False`.
     """
 
-    def __init__(self, examples, tokenizer, sequence_length, fixed_length=False):
+    def __init__(self, examples, tokenizer, sequence_length):
         fast = standalone_tokenizer(tokenizer.get_vocabulary(), tokenizer.normalizer)
         columns = [
             [np.array(row.ids, np.int32) for row in fast.encode_batch(column, add_special_tokens=False)]
@@ -40,7 +39,6 @@ class EncodedExamples:
             self._second.append(texts[0].size + 2 if len(texts) == 2 else None)
         self._pair = len(columns) == 2
         self._pad = tokenizer.pad_token_id
-        self._fixed = sequence_length if fixed_length else None
         self.lengths = np.array([row.size for row in self._ids])
         self.labels = examples.labels
 
@@ -49,7 +47,7 @@ class EncodedExamples:
 
     def length_of(self, indices):
         """Returns the length (int) to which a batch of these examples is padded."""
-        return self._fixed or _MULTIPLE * -(-int(self.lengths[indices].max()) // _MULTIPLE)
+        return _MULTIPLE * -(-int(self.lengths[indices].max()) // _MULTIPLE)
 
     def batch(self, indices, rows):
         """Returns a batch of `rows` rows (int): the examples of `indices`, and behind them padding of weight 0.

@@ -105,7 +105,7 @@ class Folder:
         if label is not None and not (is_test and task.name != "ax"):
             labels = _labels([row[label] for row in rows], task, path, first_line)
         columns = tuple([row[place] for row in rows] for place in places)
-        return _examples(columns, labels, notes, task, split)
+        return _examples(columns, labels, notes, split)
 
     def _find(self, task, split):
         """Returns the path of a split's file, `None` if there is none."""
@@ -146,7 +146,7 @@ class Hub:
         labels = np.array(rows["label"], np.int32 if task.labels else np.float32)
         known = not task.labels or bool((labels >= 0).all())
         columns = tuple(list(rows[column]) for column in (task.hub_texts or task.texts))
-        return _examples(columns, labels if known and split not in task.test else None, [], task, split)
+        return _examples(columns, labels if known and split not in task.test else None, [], split)
 
 
 def open_source(glue_dir):
@@ -207,11 +207,11 @@ def sample(examples, count, task, seed=0):
             places = order[examples.labels[order] == label]
             ranks[places] = (np.arange(places.size) + generator.random()) / max(1, places.size)
         order = np.argsort(ranks, kind="stable")
-    taken = dataclasses.replace(examples.take(np.sort(order[:count])))
+    taken = examples.take(np.sort(order[:count]))
     return dataclasses.replace(taken, notes=(*examples.notes, f"trained on {count:,} of {total:,} examples"))
 
 
-def _examples(columns, labels, notes, task, split):
+def _examples(columns, labels, notes, split):
     count = len(columns[0])
     if count != split.rows:
         has = "is a sample of" if count < split.rows else "has"

@@ -55,7 +55,6 @@ class Protocol:
     main_metrics: dict = dataclasses.field(default_factory=dict)
     max_steps: int | None = None
     deviations: tuple = ()
-    selection: str = "last epoch"
 
     @property
     def configurations(self):
@@ -77,8 +76,8 @@ class Protocol:
 
     @property
     def settings(self):
-        """dict for `glue.json`."""
-        return {**dataclasses.asdict(self), "mnli_transfer": list(self.mnli_transfer)}
+        """dict for `glue.json`; in every protocol the model of the last epoch counts."""
+        return {**dataclasses.asdict(self), "mnli_transfer": list(self.mnli_transfer), "selection": "last epoch"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -78,16 +78,17 @@ def load_result(path):
 def load_any(path):
     """Loads a `.keras` file, a folder of `save_to_preset`, or a BERT or Megatron-BERT checkpoint of Hugging Face.
 
+    What it says of itself is held against its size first (`budgetbert.models.sizes`).
+
     Args:
         path: string.
-
-    What it says of itself is held against its size first (`budgetbert.models.sizes`).
 
     Returns:
         `BertBudgetMaskedLM` or `BertBudgetTextClassifier` with a vocabulary.
 
     Raises:
-        InputError: as `load_trained`, or if a folder holds neither kind of model.
+        InputError: as `load_trained`, or if a folder holds no such model, or one of Hugging Face whose packages are
+            not installed.
     """
     if not os.path.isdir(path):
         return load_trained(path)

@@ -24,7 +24,7 @@ def examples(count=100, pair=False):
 @pytest.mark.parametrize("pair", [False, True])
 def test_rows_are_those_of_the_models_own_preprocessor(pair):
     texts = examples(pair=pair)
-    encoded = EncodedExamples(texts, tokenizer(), 24, fixed_length=True)
+    encoded = EncodedExamples(texts, tokenizer(), 24)
     ours = encoded.batch(np.arange(100), 100)
     columns = tuple(map(np.array, texts.texts)) if pair else np.array(texts.texts[0])
     theirs, _ = BertBudgetTextClassifierPreprocessor(tokenizer(), 24)(columns, texts.labels)
