@@ -5,7 +5,10 @@ import json
 from budgetbert.errors import InputError
 from tests.programs import call
 
-RECIPES = ("academic_24h", "cramming_24h", "frontier", "lamb_76min", "prepare_corpus", "finetune_glue", "export_model")
+RECIPES = (
+    *("academic_24h", "cramming_24h", "frontier", "lamb_76min", "prepare_corpus", "finetune_glue", "export_model"),
+    "search",
+)
 
 
 class Cases:

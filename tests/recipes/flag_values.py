@@ -26,21 +26,12 @@ NO_NUMBERS = (
     *("0x10", "é", "None", "true", "1;2", "1 2", "9" * 5000, "\u202e1", "--", "$(id)", "%s"),
 )
 STRINGS = ("x", "é", "😀", "a" * 5000, "a/" * 3000, " ", "-", "--", ",", ":", "@", "nan", "%s%n", "\u202e", "/dev/null")
-# Of the flags that are given as text: what is read as a number, a share or an amount.
+BUDGETS = (
+    *("", "0s", "-1h", "1e400steps", "0.5steps", "1e-300s", "99999999d", "1e300EFLOP", "10M", "٣steps", "1h30m"),
+)
+# Of the flags that are given as text: what is read as a number, a share, an amount or an object.
 AMOUNTS = {
-    "budget": (
-        "",
-        "0s",
-        "-1h",
-        "1e400steps",
-        "0.5steps",
-        "1e-300s",
-        "99999999d",
-        "1e300EFLOP",
-        "10M",
-        "٣steps",
-        "1h30m",
-    ),
+    **dict.fromkeys(("budget", "run_budget", "total_budget"), BUDGETS),
     "checkpoint_every": ("", "0steps", "1e300steps", "1e-300s", "99999999999d", "1tokens", "-5m"),
     "mask_rate": ("", "0.3:", ":", "0.3,0.2@2", "0.3,0.2@nan", "nan:nan", "0.3,0.2@0.5,0.1@0.2", "0.15@0", "0"),
     "marks": ("0.5;0.7", "1.0000001", "0.5,nan", "0"),
@@ -50,9 +41,13 @@ AMOUNTS = {
     "devices": ("", "0", "٣", "auto2", "1.5"),
     "dedup": ("", "substring:", "substring:0", "substring:nan", "substring:" + "9" * 5000),
     "filter": ("", "t=0", "t=1", "t=nan", "t=", "t=1e-9"),
+    "config": (
+        *("", "{", "[]", "null", '"num_layers"', '{"layers": 2}', '{"num_layers": 0}', '{"num_layers": 1e400}'),
+        *('{"num_layers": true}', '{"dropout": NaN}', '{"dropout": -0.1}', '{"norm": "none"}', "[" * 5000),
+    ),
 }
 TEXTS = ("preset", "loggers", "tasks", "language")
-PATHS = ("corpus", "output_dir", "model", "glue_dir", "vocabulary", "output")
+PATHS = ("corpus", "output_dir", "model", "glue_dir", "vocabulary", "output", "grid")
 
 
 def table(names):
@@ -131,6 +126,9 @@ def main(recipe, folder):
     given |= {"corpus": "text.txt"} if "corpus" in names else {"model": "text.txt"}
     given |= {"format": "onnx"} if recipe == "export_model" else {}
     given |= {"glue_dir": "."} if recipe == "finetune_glue" else {}
+    if recipe == "search":
+        Path("rates.json").write_text('{"learning_rate": [0.001, 0.002]}')
+        given |= {"recipe": "frontier", "grid": "rates.json", "run_budget": "24steps", "total_budget": "80steps"}
     pairs = table(sorted(names))
     print(json.dumps([[name, value[:60], outcome(module.main, name, value, given)] for name, value in pairs]))
 
