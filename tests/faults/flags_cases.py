@@ -1,6 +1,7 @@
-"""Absurd values of the flags of the recipes: the table of `tests.recipes.flag_values`, each recipe's in its order."""
+"""Absurd values of the flags of the recipes: the table of `tests.recipes.flag_values`, all recipes' in one order."""
 
 import json
+import random
 
 from budgetbert.errors import InputError
 from tests.programs import call
@@ -23,6 +24,7 @@ class Cases:
                 (self._folder / recipe).mkdir(exist_ok=True)
                 done = call("tests.recipes.flag_values", recipe, self._folder / recipe)
                 self._found += [(recipe, *line) for line in json.loads(done.stdout)]
+            random.Random(0).shuffle(self._found)  # A few of them are of every recipe.
         recipe, name, value, ended = self._found[number % len(self._found)]
 
         def case():
