@@ -4,6 +4,7 @@ import math
 import re
 
 from budgetbert.corpus.packing import token_dtype
+from budgetbert.tokenization.normalizer import Normalizer
 from budgetbert.tokenization.vocabulary import SPECIAL_TOKENS
 
 SPLITS = ("train", "validation")
@@ -95,7 +96,11 @@ def _is_vocabulary(told):
 
 
 def _is_normalizer(told):
-    return isinstance(told, dict) and all(type(told.get(flag)) is bool for flag in ("lowercase", "strip_accents"))
+    whole = isinstance(told, dict) and {"lowercase", "strip_accents"} <= set(told)
+    try:
+        return whole and all(type(told[name]) is bool for name in told if name != "kind") and bool(Normalizer(**told))
+    except (TypeError, ValueError):  # It has an entry that no normaliser has, or an unknown kind.
+        return False
 
 
 def _are_counts(told):

@@ -69,8 +69,8 @@ def print_summary(corpus):
     """
     manifest, account = corpus.manifest, Account(corpus.manifest)
     counts = manifest["counts"]
-    case = "lower-cased" if corpus.lowercase else "cased"
-    accents = "without accents" if corpus.strip_accents else "with accents"
+    case = "lower-cased" if corpus.normalizer.lowercase else "cased"
+    accents = "without accents" if corpus.normalizer.strip_accents else "with accents"
     start = ", each starting with [CLS]" if manifest["row_start"] == "cls" else ""
     entropy = manifest["validation_unigram_entropy"]
     facts = Table.grid(padding=(0, 2))

@@ -55,7 +55,12 @@ class Options:
     )
     lowercase: bool = _option(True, "Fold the case.")
     strip_accents: bool = _option(True, "Drop combining marks.")
-    normalizer: str = _option("bert", "bert, or cramming: English only, what is not ASCII is dropped.", KINDS)
+    normalizer: str = _option(
+        "bert",
+        "bert; checkpoint: as the tokenizers of published BERT checkpoints; or cramming: English only, what is not "
+        "ASCII is dropped.",
+        KINDS,
+    )
     # 8 tokens are the shortest row with a token to predict: 0.15 x 8 rounds to 1.
     sequence_length: int = _option(128, "Tokens in a row.", least=8, most=65_536)
     rows: str = _option(

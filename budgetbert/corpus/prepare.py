@@ -4,7 +4,6 @@ Memory is bounded; the files are byte-identical however many processes share the
 and started again.
 """
 
-import dataclasses
 import json
 import os
 import sys
@@ -24,7 +23,6 @@ from budgetbert.corpus.stages.select import highest_held_out, select
 from budgetbert.corpus.stages.shards import write_shards
 from budgetbert.errors import InputError, one_line
 from budgetbert.tokenization.vocabulary import read_vocabulary, standalone_tokenizer
-from budgetbert.tokenization.words import separate
 
 
 def prepare_corpus(sources, output_dir, *, workers=None, **options):
@@ -90,7 +88,7 @@ def prepare_corpus(sources, output_dir, *, workers=None, **options):
         counts = zip(identities, facts.pop("source_counts"), strict=True)
         written = {
             "format_version": store.FORMAT_VERSION,
-            "normalizer": dataclasses.asdict(options.make_normalizer()),
+            "normalizer": options.make_normalizer().config(),
             **facts,
             "sources": [
                 identity | source.told_files() | count for source, (identity, count) in zip(opened, counts, strict=True)
@@ -227,7 +225,7 @@ def _mismatch(entries, normalizer):
     """Returns a note if a given vocabulary (list of str) seems to be made for another normaliser."""
     words = [entry.removeprefix("##") for entry in entries if not (entry.startswith("[") and entry.endswith("]"))]
     # What is a piece of its own has spaces around it, and is one word.
-    lost = sum(separate(normalizer(word)).split() != [word] for word in words)
+    lost = sum(normalizer.separated(word).split() != [word] for word in words)
     if lost <= 0.1 * len(words):  # A few entries of any published vocabulary are not in its own normal form.
         return []
     return [

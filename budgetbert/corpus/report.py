@@ -32,6 +32,11 @@ _ROW_KINDS = {
         "[CLS] segment A [SEP] segment B [SEP], over half of the Bs from another place",
     ),
 }
+_NORMALIZERS = {
+    "bert": "BERT's",
+    "cramming": "Cramming's: ASCII alone",
+    "checkpoint": "that of published BERT checkpoints, in every character",
+}
 _ORDERS = {
     "shuffled": "permuted in each epoch",
     "frequent_first": "read once by falling mean log-frequency of their tokens, then permuted",
@@ -70,7 +75,9 @@ def render(corpus):
     names = account.names
     shown = names if len(names) <= 3 else [*names[:2], f"{len(names) - 2} more"]
     kind, meaning = _ROW_KINDS[corpus.rows_kind]
-    case = f"{'lower-cased' if corpus.lowercase else 'cased'}, {'without' if corpus.strip_accents else 'with'} accents"
+    normalizer = corpus.normalizer
+    accents = "without accents" if normalizer.strip_accents else "with accents"
+    case = f"{'lower-cased' if normalizer.lowercase else 'cased'}, {accents}"
     weights = manifest["options"].get("weights") or [None] * len(names)
     order, tokens, rows = manifest["order"].replace("_", " "), *(manifest["counts"][key] for key in ("tokens", "rows"))
     return pages.render(
@@ -243,7 +250,6 @@ def _tables(corpus):
         when = datetime.datetime.fromtimestamp(finished, datetime.UTC)
         circumstances = {"finished": f"{when:%Y-%m-%d %H:%M} UTC", **circumstances}
     vocabulary = manifest["vocabulary"]
-    kind = manifest["normalizer"].get("kind", "bert")
     return pages.fact_tables(
         ("Options", manifest["options"]),
         (
@@ -253,9 +259,9 @@ def _tables(corpus):
                 "ids stored as": manifest["dtype"],
                 **{f"id of {token}": index for token, index in vocabulary["special_ids"].items()},
                 "sha256": vocabulary["sha256"],
-                "normaliser": {"bert": "BERT's", "cramming": "Cramming's: ASCII alone"}.get(kind, kind),
-                "case": "folded" if corpus.lowercase else "kept",
-                "accents": "dropped" if corpus.strip_accents else "kept",
+                "normaliser": _NORMALIZERS[corpus.normalizer.kind],
+                "case": "folded" if corpus.normalizer.lowercase else "kept",
+                "accents": "dropped" if corpus.normalizer.strip_accents else "kept",
                 "fingerprint of the rows": corpus.fingerprint,
             },
         ),

@@ -11,6 +11,7 @@ from budgetbert.corpus.checks import SPLITS, find_damage
 from budgetbert.corpus.rows import Rows, Shard
 from budgetbert.errors import InputError
 from budgetbert.reporting.numbers import counted
+from budgetbert.tokenization.normalizer import Normalizer
 
 # Version 1 had no order file: its sorted corpora hold their training rows in the order in which they are read.
 FORMAT_VERSION = 2
@@ -80,7 +81,7 @@ class PreparedCorpus:
         vocabulary: list of str.
         special_ids: dict such as {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4}.
         sequence_length: int, the number of tokens in a row.
-        lowercase, strip_accents: bool, the flags of the `Normalizer` that the text went through.
+        normalizer: `Normalizer`, that the text went through.
         rows_kind: str, "packed", "sentences" or "pairs".
         order: str, "shuffled", or the order in which training reads its rows first.
         validation_unigram_entropy: float, in nats.
@@ -93,8 +94,7 @@ class PreparedCorpus:
         self.fingerprint = fingerprint(manifest)
         self.special_ids = manifest["vocabulary"]["special_ids"]
         self.sequence_length = manifest["sequence_length"]
-        self.lowercase = manifest["normalizer"]["lowercase"]
-        self.strip_accents = manifest["normalizer"]["strip_accents"]
+        self.normalizer = Normalizer(**manifest["normalizer"])
         self.rows_kind = manifest["rows_kind"]
         self.order = manifest["order"]
         self.validation_unigram_entropy = manifest["validation_unigram_entropy"]

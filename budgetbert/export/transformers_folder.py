@@ -50,11 +50,7 @@ def write_transformers(model, directory, weights="float32"):
         "weights": weights,
         "pair": getattr(model, "pair", False),
         # For people: the way back reads tokenizer.json, which is what `transformers` keeps.
-        "normalizer": {
-            "normalizer": normalizer.kind,
-            "lowercase": normalizer.lowercase,
-            "strip_accents": normalizer.strip_accents,
-        },
+        "normalizer": {"normalizer": normalizer.kind, **{k: v for k, v in normalizer.config().items() if k != "kind"}},
     }
 
 
@@ -80,17 +76,20 @@ def _save_tokenizer(tokenizer, normalizer, directory):
     """Writes tokenizer.json and its config.
 
     The config names a class that `transformers` 4 knows too, and the case and accents for `BertTokenizer`, which reads
-    them there and not in tokenizer.json.
+    them there and not in tokenizer.json. It is `BertTokenizer` itself where that reads text as the model does.
     """
     tokenizer.save_pretrained(directory)
     path = os.path.join(directory, "tokenizer_config.json")
     with open(path, encoding="utf-8") as file:
         config = json.load(file)
+    is_berts = normalizer.kind == "checkpoint" and normalizer.clean_text
     config |= {
-        "tokenizer_class": "PreTrainedTokenizerFast",
+        "tokenizer_class": "BertTokenizer" if is_berts else "PreTrainedTokenizerFast",
         "do_lower_case": normalizer.lowercase,
         "strip_accents": normalizer.strip_accents,
     }
+    if is_berts:
+        config["tokenize_chinese_chars"] = normalizer.handle_chinese_chars
     with open(path, "w", encoding="utf-8") as file:
         json.dump(config, file, indent=2)
         file.write("\n")

@@ -1,9 +1,5 @@
-"""Checkpoints of Hugging Face, a folder or a name on the hub, as models of ours with their tokenizers.
+"""Checkpoints of Hugging Face, a folder or a name on the hub, as models of ours with their tokenizers."""
 
-What a tokenizer's normaliser does is tried on a few texts, since many descriptions do the same.
-"""
-
-import itertools
 import json
 import os
 import warnings
@@ -15,29 +11,15 @@ from budgetbert.models import (
 )
 from budgetbert.models.crammed_checkpoint import MODEL_TYPE, load_crammed
 from budgetbert.models.hugging_face import FAMILIES, from_torch, from_transformers
-from budgetbert.tokenization.normalizer import KINDS, Normalizer
-from budgetbert.tokenization.vocabulary import SPECIAL_TOKENS, plain_tokenizer
-
-# Case, accents, white space, punctuation, digits, quotation marks and Chinese characters: what our normalisers and
-# BERT's tell apart, without the rare code points on which these two differ anyway.
-_PROBES = (
-    "The Film Is A Masterpiece",
-    "Café ÉCLAIR naïve Ångström Zürich",
-    "МОСКВА й ё Αθήνα",
-    "one  two\tthree\nfour\u00a0five",
-    "don't stop-it, (now)! 2 + 2 = 4; $5.00 #1 @x <b> a_b",
-    "``so'' it said",
-    "東京は",
-)
+from budgetbert.tokenization.hugging_face import read_tokenizer
 
 
 def load_transformers(directory, sequence_length=128, **kwargs):
     """Loads a BERT or Megatron-BERT checkpoint, crammed-BERT's own, or an export of ours, with its tokenizer.
 
     No code of the folder is run: `modeling_budgetbert.py` of an export is recognised by its config and read with our
-    own. Text passes our normaliser, lower-casing and stripping accents as the checkpoint's tokenizer does: the ids are
-    the same on all but about 0.8 % of lines of Wikipedia (0.1 % cased), and on all lines for an export of ours, also
-    one that `transformers` saved again.
+    own. The ids of a text are those of the checkpoint's own tokenizer: BERT's is the normaliser `checkpoint`, and an
+    export of ours, also one that `transformers` saved again, has the normaliser that it had.
 
     Args:
         directory: string. A folder, or a name on the hub, as in `transformers.AutoModel.from_pretrained`.
@@ -118,60 +100,6 @@ def our_tokenizer(hf_tokenizer):
         `BertBudgetTokenizer`.
 
     Raises:
-        ValueError: if its model, its normaliser, its added tokens or its ids have no equal here.
+        ValueError: if it has no equal here, see `budgetbert.tokenization.hugging_face.read_tokenizer`.
     """
-    backend = getattr(hf_tokenizer, "backend_tokenizer", None)
-    described = json.loads(backend.to_str()) if backend is not None else {}
-    model = described.get("model") or {}
-    if model.get("type") != "WordPiece" or model.get("continuing_subword_prefix") != "##":
-        raise ValueError(f"The checkpoint's tokenizer ({_kind(model)}) is not BERT's WordPiece, which alone converts.")
-    entries = hf_tokenizer.get_vocab()
-    missing = [token for token in SPECIAL_TOKENS if token not in entries]
-    if missing:
-        raise ValueError(f"The checkpoint's tokenizer lacks {', '.join(missing)}, which BERT's has.")
-    added = sorted(token for token in hf_tokenizer.get_added_vocab() if token not in SPECIAL_TOKENS)
-    if added:
-        raise ValueError(
-            f"The checkpoint's tokenizer has added tokens ({', '.join(added[:5])}), which are not read here."
-        )
-    vocabulary = sorted(entries, key=entries.get)
-    if [entries[token] for token in vocabulary] != list(range(len(vocabulary))):
-        raise ValueError("The ids of the checkpoint's tokenizer have gaps or stand for two tokens.")
-    ids = [entries["[CLS]"], entries["[SEP]"], entries["[SEP]"]]
-    if backend.encode("", "").ids != ids:
-        raise ValueError("The checkpoint's tokenizer does not write [CLS] text [SEP] text [SEP], as BERT's does.")
-    normalizer = _equal_normalizer(backend, described["normalizer"])
-    return BertBudgetTokenizer(
-        vocabulary,
-        normalizer=normalizer.kind,
-        lowercase=normalizer.lowercase,
-        strip_accents=normalizer.strip_accents,
-    )
-
-
-def _equal_normalizer(backend, described):
-    """Returns the `Normalizer` that makes the same pieces of the probes as a `tokenizers.Tokenizer`."""
-
-    def pieces_of(tokenizer, text):
-        text = text if tokenizer.normalizer is None else tokenizer.normalizer.normalize_str(text)
-        return [piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
-
-    if backend.pre_tokenizer is None:
-        raise ValueError("The checkpoint's tokenizer does not split text into words, as BERT's does.")
-    found, plain = [pieces_of(backend, probe) for probe in _PROBES], plain_tokenizer(SPECIAL_TOKENS)
-    for kind, lowercase, strip_accents in itertools.product(KINDS, (True, False), (True, False)):
-        normalizer = Normalizer(lowercase=lowercase, strip_accents=strip_accents, kind=kind)
-        if [pieces_of(plain, normalizer(probe)) for probe in _PROBES] == found:
-            return normalizer
-    raise ValueError(
-        "The checkpoint's tokenizer normalises or splits text in a way of its own "
-        f"({_kind(described)}), which is neither BERT's nor ours: its ids would differ."
-    )
-
-
-def _kind(step):
-    """Returns what a part of tokenizer.json calls itself, or the parts of a sequence."""
-    step = step or {}
-    if "normalizers" in step:
-        return ", ".join(dict.fromkeys(_kind(part) for part in step["normalizers"]))
-    return str(step.get("type"))
+    return BertBudgetTokenizer.from_normalizer(*read_tokenizer(hf_tokenizer))

@@ -7,10 +7,10 @@ import keras
 import keras_hub
 
 from budgetbert.models.bert_budget import BertBudget
-from budgetbert.tokenization import words
+from budgetbert.tokenization import checkpoint, words
 from budgetbert.tokenization.characters import RESERVED
 from budgetbert.tokenization.normalizer import Normalizer
-from budgetbert.tokenization.vocabulary import word_piece
+from budgetbert.tokenization.vocabulary import word_piece, written_tokens
 
 SPECIAL_TOKENS = {
     "pad_token": "[PAD]",
@@ -21,11 +21,6 @@ SPECIAL_TOKENS = {
     "start_token": "[CLS]",  # KerasHub's packers ask for these two names
     "end_token": "[SEP]",
 }
-# While the text is normalised, a private-use character stands for each special token, as case folding would make [mask]
-# of [MASK]. Those of the text itself the `Normalizer` has dropped before. [PAD] has none: where it was written in a
-# text, no two programs would agree whether it is padding.
-_WRITTEN = [token for token in dict.fromkeys(SPECIAL_TOKENS.values()) if token != "[PAD]"]
-_STAND_INS = {token: chr(ord(RESERVED[0]) + index) for index, token in enumerate(_WRITTEN)}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -39,11 +34,16 @@ class BertBudgetTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
     themselves. A stretch without spaces is cut (see `budgetbert.tokenization.words`) and never [UNK] for its length.
     Bytes that are not UTF-8, and halves of surrogate pairs, are spaces.
 
+    With `normalizer="checkpoint"` the ids are those of `transformers`' tokenizer for BERT, which also makes [UNK] of a
+    word of more than 100 characters, drops bytes that are not UTF-8, and reads a `[PAD]` in the text as such.
+
     Args:
         vocabulary: list of strings, or path of a text file with one token per line. `None` if it follows as an asset.
         lowercase: bool. Fold the case. Defaults to `True`.
         strip_accents: bool. Drop combining marks. Defaults to `True`.
-        normalizer: str, the kind of the `Normalizer`: `"bert"` (default) or `"cramming"`.
+        normalizer: str, the kind of the `Normalizer`: `"bert"` (default), `"cramming"` or `"checkpoint"`.
+        clean_text: bool. Of `"checkpoint"` alone: drop control characters. Defaults to `True`.
+        handle_chinese_chars: bool. Of `"checkpoint"` alone: Chinese characters are words. Defaults to `True`.
         special_tokens_in_strings: bool. Whether "[MASK]" in a text is the special token. Defaults to `True`; `False`
             makes it three pieces of text, as in a prepared corpus.
         **kwargs: as `keras_hub.tokenizers.WordPieceTokenizer`.
@@ -72,8 +72,15 @@ class BertBudgetTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
         strip_accents=True,
         normalizer="bert",
         special_tokens_in_strings=True,
+        clean_text=True,
+        handle_chinese_chars=True,
         **kwargs,
     ):
+        # `set_vocabulary`, which the base class calls, asks for it.
+        self.normalizer = Normalizer(lowercase, strip_accents, normalizer, clean_text, handle_chinese_chars)
+        if normalizer == "checkpoint":
+            # KerasHub splits by other tables, so it is given words.
+            kwargs["split"] = False
         for name, token in SPECIAL_TOKENS.items():
             self._add_special_token(token, name)
         super().__init__(
@@ -83,14 +90,23 @@ class BertBudgetTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
             special_tokens_in_strings=special_tokens_in_strings,
             **kwargs,
         )
-        self.normalizer = Normalizer(lowercase=lowercase, strip_accents=strip_accents, kind=normalizer)
-        self._stand_ins = _STAND_INS if special_tokens_in_strings else {}
+        # While the text is normalised, a private-use character stands for each special token, as case folding would
+        # make [mask] of [MASK]. Those of the text itself the `Normalizer` has dropped before.
+        written = written_tokens(normalizer) if special_tokens_in_strings else []
+        self._stand_ins = {token: chr(ord(RESERVED[0]) + index) for index, token in enumerate(written)}
+        self._written = re.compile("({})".format("|".join(map(re.escape, written)))) if written else None
         self.built = True  # else `quantize` refuses a model whose tokenizer has not been called
+
+    @classmethod
+    def from_normalizer(cls, vocabulary, normalizer):
+        """Makes the tokenizer of a vocabulary (list of str) and a `Normalizer`."""
+        return cls(vocabulary, **_arguments(normalizer))
 
     def set_vocabulary(self, vocabulary):
         super().set_vocabulary(vocabulary)
         options = {"unk_token": self.oov_token, "continuing_subword_prefix": self.suffix_indicator}
-        self._word_piece = word_piece(self.vocabulary, **options) if self.vocabulary else None
+        longest = self.normalizer.longest_word
+        self._word_piece = word_piece(self.vocabulary, longest, **options) if self.vocabulary else None
 
     def _set_vocabulary_tf(self):
         import tensorflow_text as tf_text
@@ -115,14 +131,22 @@ class BertBudgetTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
         return tensorflow is not None and not tensorflow.executing_eagerly()
 
     def tokenize(self, inputs):
-        normalize = self._normalize_in_graph if self._use_tf_workflow() else self._normalize
-        return super().tokenize(normalize(inputs))
+        if not self._use_tf_workflow():
+            return super().tokenize(self._normalize(inputs))
+        strings = self._normalize_in_graph(inputs)
+        if self.normalizer.kind != "checkpoint":
+            return super().tokenize(strings)
+        # A single string would be taken for a batch of its words.
+        batch = self._words_in_graph(strings if strings.shape.rank else strings[None])
+        return super().tokenize(batch) if strings.shape.rank else super().tokenize(batch)[0]
 
     def _normalize(self, strings):
-        """Normalises a string, or a nested list or tensor of strings."""
+        """Normalises a string, or a nested list or tensor of strings; of a checkpoint each becomes a list of words."""
         strings = _as_lists(strings)
         if not isinstance(strings, str):
             return [self._normalize(string) for string in strings]
+        if self.normalizer.kind == "checkpoint":
+            return self._words(strings)
         strings = words.separate(self.normalizer(strings, self._mark))
         if self._stand_ins:
             # What became the name of a special token is none.
@@ -130,6 +154,13 @@ class BertBudgetTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
         for token, stand_in in self._stand_ins.items():
             strings = strings.replace(stand_in, token)
         return strings
+
+    def _words(self, text):
+        """Returns the words of a text, special tokens among them, as the tokenizer of a checkpoint splits it."""
+        parts = self._written.split(text) if self._written else [text]
+        parts = [[part] if part in self._stand_ins else checkpoint.split(self.normalizer(part)) for part in parts]
+        # KerasHub takes no words at all for no text at all.
+        return [word for part in parts for word in part] or [""]
 
     def _mark(self, text):
         for token, stand_in in self._stand_ins.items():
@@ -140,13 +171,22 @@ class BertBudgetTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
         import tensorflow as tf
 
         if not isinstance(strings, (tf.Tensor, tf.RaggedTensor)):
-            strings = tf.convert_to_tensor(_without_surrogates(strings), tf.string)
-        strings = words.separate_in_graph(self.normalizer.in_graph(strings, self._mark_in_graph))
-        if self._stand_ins:
+            stand_in = "" if self.normalizer.kind == "checkpoint" else " "
+            strings = tf.convert_to_tensor(_without_surrogates(strings, stand_in), tf.string)
+        strings = self.normalizer.separated_in_graph(strings, self._mark_in_graph)
+        if self._stand_ins and self.normalizer.kind != "checkpoint":
             strings = tf.strings.regex_replace(strings, r"\[", "[ ")
         for token, stand_in in self._stand_ins.items():
             strings = tf.strings.regex_replace(strings, stand_in, token)
         return strings
+
+    def _words_in_graph(self, strings):
+        """Returns the words of a batch of separated strings, ragged; those that are too long become [UNK]."""
+        import tensorflow as tf
+
+        split = tf.strings.split(strings)
+        too_long = tf.strings.length(split.flat_values, unit="UTF8_CHAR") > self.normalizer.longest_word
+        return split.with_flat_values(tf.where(too_long, self.oov_token, split.flat_values))
 
     def _mark_in_graph(self, strings):
         import tensorflow as tf
@@ -156,12 +196,12 @@ class BertBudgetTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
         return strings
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "lowercase": self.normalizer.lowercase,
-            "strip_accents": self.normalizer.strip_accents,
-            "normalizer": self.normalizer.kind,
-        }
+        return super().get_config() | _arguments(self.normalizer)
+
+
+def _arguments(normalizer):
+    """Returns the arguments (dict) of `BertBudgetTokenizer` for a `Normalizer`."""
+    return {"normalizer" if name == "kind" else name: value for name, value in normalizer.config().items()}
 
 
 def _as_lists(strings):
@@ -175,9 +215,9 @@ def _as_lists(strings):
     return strings.decode("utf-8", errors="replace") if isinstance(strings, bytes) else strings
 
 
-def _without_surrogates(strings):
-    """Returns the same with spaces for halves of surrogate pairs, which no tensor can hold."""
+def _without_surrogates(strings, stand_in):
+    """Returns the same with `stand_in` (str) for halves of surrogate pairs, which no tensor can hold."""
     strings = _as_lists(strings)
     if isinstance(strings, str):
-        return _SURROGATE.sub(" ", strings)
-    return [_without_surrogates(string) for string in strings]
+        return _SURROGATE.sub(stand_in, strings)
+    return [_without_surrogates(string, stand_in) for string in strings]

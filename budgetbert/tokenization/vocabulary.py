@@ -30,13 +30,19 @@ _LEAST_ALPHABET = 1000
 UNKNOWN_IN_ENTRIES = 6
 
 
-def word_piece(vocabulary, **options):
-    """Returns the `tokenizers.models.WordPiece` of a vocabulary (list of str), to which no piece is too long."""
+def word_piece(vocabulary, longest_word=words.LONGEST_PIECE, **options):
+    """Returns the `tokenizers.models.WordPiece` of a vocabulary.
+
+    Args:
+        vocabulary: list of str.
+        longest_word: int. Words of more characters are unknown. Defaults to more than any piece of `words` has.
+        **options: of `tokenizers.models.WordPiece`.
+    """
     ids = {token: index for index, token in enumerate(vocabulary)}
-    return models.WordPiece(ids, **({"unk_token": "[UNK]", "max_input_chars_per_word": words.LONGEST_PIECE} | options))
+    return models.WordPiece(ids, **({"unk_token": "[UNK]", "max_input_chars_per_word": longest_word} | options))
 
 
-def plain_tokenizer(vocabulary):
+def plain_tokenizer(vocabulary, longest_word=words.LONGEST_PIECE):
     """Returns a `tokenizers.Tokenizer` for text that has passed the `Normalizer`.
 
     It neither lower-cases nor strips accents, splits at white space, punctuation and Chinese characters as BERT does,
@@ -44,8 +50,9 @@ def plain_tokenizer(vocabulary):
 
     Args:
         vocabulary: list of str.
+        longest_word: int, as for `word_piece`.
     """
-    tokenizer = Tokenizer(word_piece(vocabulary))
+    tokenizer = Tokenizer(word_piece(vocabulary, longest_word))
     tokenizer.normalizer = normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=False
     )
@@ -56,23 +63,37 @@ def plain_tokenizer(vocabulary):
 def standalone_tokenizer(vocabulary, normalizer):
     """Returns a `tokenizers.Tokenizer` for raw text, to be saved as `tokenizer.json` for other programs.
 
-    It adds [CLS] and [SEP], and recognises special tokens but [PAD], as `BertBudgetTokenizer` does. Its normaliser is
-    `normalizer` rebuilt from the library's own parts: none of 20,000 lines of Wikipedia and novels comes out
-    differently, but 73 letters and digits do that are newer than the library's Unicode.
+    It adds [CLS] and [SEP], and recognises special tokens as `BertBudgetTokenizer` does. Its normaliser is `normalizer`
+    rebuilt from the library's own parts: none of 20,000 lines of Wikipedia and novels comes out differently, but 73
+    letters and digits do that are newer than the library's Unicode. Of the kind `checkpoint` it is the checkpoint's
+    tokenizer itself.
 
     Args:
         vocabulary: list of str, with all special tokens.
         normalizer: `budgetbert.tokenization.normalizer.Normalizer`.
     """
-    tokenizer = plain_tokenizer(vocabulary)
-    tokenizer.normalizer = normalizers.Sequence(normalizer.steps())
-    tokenizer.pre_tokenizer = words.pre_tokenizer()
+    tokenizer = plain_tokenizer(vocabulary, normalizer.longest_word)
+    steps = normalizer.steps()
+    tokenizer.normalizer = normalizers.Sequence(steps) if len(steps) > 1 else steps[0]
+    if normalizer.kind != "checkpoint":
+        tokenizer.pre_tokenizer = words.pre_tokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix="##")
-    written = [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS if token != "[PAD]"]
-    tokenizer.add_special_tokens(written)
+    written = written_tokens(normalizer.kind)
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in written])
     ids = special_ids(vocabulary)
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
     return tokenizer
+
+
+def written_tokens(kind):
+    """Returns the special tokens (list of str) that stand for themselves where a text for a model has their names.
+
+    To a checkpoint all do. Without one to follow, [PAD] is text: no two programs agree whether it is padding.
+
+    Args:
+        kind: str, the kind of a `Normalizer`.
+    """
+    return [token for token in SPECIAL_TOKENS if token != "[PAD]" or kind == "checkpoint"]
 
 
 def special_ids(vocabulary):

@@ -14,6 +14,7 @@ from budgetbert.tokenization import characters
 # The most characters that stand together: of those from U+0800 on, which have three bytes or four, and of any. That is
 # what KerasHub takes for a word: 100 bytes. Marks that follow stay with their base.
 WIDE_CHARACTERS, CHARACTERS = 33, 100
+ASCII_SPACES = b" \t\n\v\f\r"
 # More bytes than any piece has.
 LONGEST_PIECE = 1000
 # The most bytes of an entry of TensorFlow Text's vocabulary.

@@ -8,6 +8,7 @@ import pytest
 from budgetbert.corpus import rows, store
 from budgetbert.corpus.prepare import prepare_corpus
 from budgetbert.errors import InputError
+from budgetbert.tokenization.normalizer import Normalizer
 
 pytestmark = pytest.mark.without_backend
 
@@ -54,7 +55,7 @@ def test_rows_that_do_not_exist_are_an_error(corpus):
 
 def test_what_the_manifest_says_is_at_hand(corpus):
     assert corpus.special_ids == {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4}
-    assert (corpus.sequence_length, corpus.lowercase, corpus.strip_accents) == (32, True, True)
+    assert (corpus.sequence_length, corpus.normalizer) == (32, Normalizer())
     assert corpus.rows_kind == "packed"
     assert len(corpus.vocabulary) == corpus.manifest["vocabulary"]["size"]
 
@@ -196,6 +197,8 @@ def test_a_vocabulary_that_was_changed_is_refused(corpus):
         lambda manifest: manifest.update(sequence_length=10**9),
         lambda manifest: manifest.update(sequence_length="32"),
         lambda manifest: manifest.update(normalizer={"lowercase": 1, "strip_accents": True}),
+        lambda manifest: manifest["normalizer"].update(kind="roberta"),
+        lambda manifest: manifest["normalizer"].update(clean_text=False),
         lambda manifest: manifest.update(validation_unigram_entropy="x"),
         lambda manifest: manifest.update(validation_unigram_entropy=float("nan")),
         lambda manifest: manifest["counts"]["rows"].update(train=7),

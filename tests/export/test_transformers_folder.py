@@ -15,6 +15,7 @@ from budgetbert.models import BertBudgetMaskedLMPreprocessor  # noqa: E402
 from budgetbert.models.hugging_face import to_torch  # noqa: E402
 from budgetbert.models.hugging_face_checkpoint import load_transformers, our_tokenizer  # noqa: E402
 from budgetbert.tokenization.normalizer import KINDS as NORMALIZERS  # noqa: E402
+from budgetbert.tokenization.normalizer import Normalizer  # noqa: E402
 from tests.models.examples import FAMILIES, VOCABULARY, tokenizer  # noqa: E402
 from tests.texts import HARD, LANGUAGES, real_lines  # noqa: E402
 
@@ -155,14 +156,28 @@ def hugging_face_tokenizer(
 def test_other_descriptions_of_a_normaliser_are_read_by_what_they_do():
     from tokenizers import normalizers
 
-    for steps, lowercase, strip_accents in (
-        ([normalizers.BertNormalizer()], True, True),
-        ([normalizers.BertNormalizer(lowercase=False)], False, False),
-        ([normalizers.BertNormalizer(lowercase=False, strip_accents=False), normalizers.Lowercase()], True, False),
-        ([normalizers.NFC(), normalizers.BertNormalizer(lowercase=False, strip_accents=True)], False, True),
+    bert = normalizers.BertNormalizer
+    for steps, *expected in (
+        ([bert()], True, True, True, True),
+        ([bert(lowercase=False)], False, False, True, True),
+        ([bert(lowercase=False, strip_accents=False), normalizers.Lowercase()], True, False, True, True),
+        ([normalizers.NFC(), bert(lowercase=False, strip_accents=True)], False, True, True, True),
+        ([bert(clean_text=False)], True, True, False, True),
+        ([bert(handle_chinese_chars=False)], True, True, True, False),
     ):
         found = our_tokenizer(hugging_face_tokenizer(normalizers.Sequence(steps))).normalizer
-        assert (found.kind, found.lowercase, found.strip_accents) == ("bert", lowercase, strip_accents)
+        assert list(found.config().values()) == [*expected[:2], "checkpoint", *expected[2:]]
+
+
+@pytest.mark.without_backend
+def test_a_tokenizer_that_differs_on_rare_characters_alone_is_taken_and_told():
+    from tokenizers import models, normalizers
+
+    nearly = normalizers.Sequence([normalizers.NFKC(), normalizers.BertNormalizer()])
+    longer = models.WordPiece({entry: i for i, entry in enumerate(VOCABULARY)}, "[UNK]", max_input_chars_per_word=200)
+    for changes in ({"normalizer": nearly}, {"model": longer}):
+        with pytest.warns(UserWarning, match=r"words of .00 characters.* their ids differ"):
+            assert our_tokenizer(hugging_face_tokenizer(**changes)).normalizer.kind == "bert"
 
 
 @pytest.mark.without_backend
@@ -174,7 +189,6 @@ def test_what_a_tokenizer_of_ours_cannot_do_is_told():
     for changes, told in (
         ({"normalizer": digits}, r"a way of its own \(BertNormalizer, Replace\)"),
         ({"normalizer": None}, r"a way of its own \(None\)"),
-        ({"normalizer": normalizers.BertNormalizer(handle_chinese_chars=False)}, "a way of its own"),
         ({"pre_tokenizer": pre_tokenizers.WhitespaceSplit()}, "a way of its own"),
         ({"model": models.BPE()}, r"\(BPE\) is not BERT's WordPiece"),
         ({"model": models.WordPiece(with_a_gap, unk_token="[UNK]")}, "have gaps"),
@@ -232,7 +246,8 @@ def test_berts_own_class_keeps_case_and_accents(lowercase, strip_accents, tmp_pa
     reader = tokenizer(lowercase=lowercase, strip_accents=strip_accents)
     path = export(masked("tiny_bert", preprocessor=BertBudgetMaskedLMPreprocessor(reader)), tmp_path / "folder")
     transformers.BertTokenizer.from_pretrained(path).save_pretrained(path)
-    assert load_transformers(path).preprocessor.tokenizer.normalizer == reader.normalizer
+    found = load_transformers(path).preprocessor.tokenizer.normalizer
+    assert (found.kind, found.lowercase, found.strip_accents) == ("checkpoint", lowercase, strip_accents)
 
 
 @pytest.mark.without_backend
@@ -289,11 +304,21 @@ def test_a_bert_checkpoint_comes_in_with_its_tokenizer(lowercase, strip_accents,
         part.save_pretrained(tmp_path)
     model = load_transformers(str(tmp_path), dropout=0.0)
     normalizer = model.preprocessor.tokenizer.normalizer
-    assert (normalizer.lowercase, normalizer.strip_accents) == (lowercase, lowercase and strip_accents is None)
-    logits, inputs, _ = hf_answers("AutoModelForMaskedLM", str(tmp_path), [["the cat sat", "a [MASK]"]])
-    ids = [[3, *map(int, tokens), 4] for tokens in model.preprocessor.tokenizer(["the cat sat", "a [MASK]"])]
+    expected = {"lowercase": lowercase, "strip_accents": lowercase and strip_accents is None, "kind": "checkpoint"}
+    assert normalizer == Normalizer(**expected)
+    texts = ["the cat sat", "a [MASK]", "ß ½ so\u00adft x\x0by", "a" * 101]
+    logits, inputs, _ = hf_answers("AutoModelForMaskedLM", str(tmp_path), [texts])
+    ids = [[3, *map(int, tokens), 4] for tokens in model.preprocessor.tokenizer(texts)]
     assert [row[row != 0].tolist() for row in inputs["input_ids"]] == ids
     assert_equal_logits(our_logits(model, inputs), logits, inputs)
+    # What it exports is the checkpoint's own tokenizer again.
+    again = transformers.AutoTokenizer.from_pretrained(export(model, tmp_path / "again"))
+    assert again(texts)["input_ids"] == of_checkpoint(texts)["input_ids"]
+    assert type(again) is type(of_checkpoint)
+    described = [json.loads(some.backend_tokenizer.to_str()) for some in (again, of_checkpoint)]
+    assert described[0]["normalizer"] == described[1]["normalizer"] | {"strip_accents": expected["strip_accents"]}
+    assert described[0]["pre_tokenizer"] == described[1]["pre_tokenizer"]
+    assert described[0]["model"] == described[1]["model"]
 
 
 @pytest.mark.without_backend

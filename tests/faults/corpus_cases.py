@@ -61,7 +61,13 @@ class Cases:
 
 def _read(directory):
     corpus = store.open_corpus(directory)
-    found = [corpus.vocabulary, corpus.special_ids, corpus.lowercase, corpus.order, corpus.validation_unigram_entropy]
+    found = [
+        corpus.vocabulary,
+        corpus.special_ids,
+        corpus.normalizer.lowercase,
+        corpus.order,
+        corpus.validation_unigram_entropy,
+    ]
     for split in store.SPLITS:
         found.append(corpus.rows(split)[:].tobytes())
         if corpus.rows_kind == "pairs":

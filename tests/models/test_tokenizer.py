@@ -77,7 +77,7 @@ def test_special_tokens_in_the_text_can_be_text():
 
 @pytest.mark.parametrize("lowercase", [True, False])
 @pytest.mark.parametrize("strip_accents", [True, False])
-@pytest.mark.parametrize("normalizer", ["bert", "cramming"])
+@pytest.mark.parametrize("normalizer", ["bert", "cramming", "checkpoint"])
 def test_a_tensorflow_graph_gives_the_same_ids(lowercase, strip_accents, normalizer):
     tf = pytest.importorskip("tensorflow")
     tokens = tokenizer(lowercase=lowercase, strip_accents=strip_accents, normalizer=normalizer)
@@ -86,9 +86,10 @@ def test_a_tensorflow_graph_gives_the_same_ids(lowercase, strip_accents, normali
     assert in_graph[4].count(4) == 2
 
 
+@pytest.mark.parametrize("normalizer", ["bert", "checkpoint"])
 @pytest.mark.parametrize("preferred", [True, False])
-def test_text_is_read_in_python_everywhere_but_in_a_graph(preferred, monkeypatch):
-    tokens = tokenizer(_allow_python_workflow=preferred)  # what KerasHub's own choice follows
+def test_text_is_read_in_python_everywhere_but_in_a_graph(preferred, normalizer, monkeypatch):
+    tokens = tokenizer(normalizer=normalizer, _allow_python_workflow=preferred)  # what KerasHub's own choice follows
     reference = standalone_tokenizer(VOCABULARY, tokens.normalizer)
     expected = [reference.encode(line, add_special_tokens=False).ids for line in LINES]
     taken = []
@@ -103,10 +104,16 @@ def test_text_is_read_in_python_everywhere_but_in_a_graph(preferred, monkeypatch
     assert set(taken) == {"_tokenize_tf"}
 
 
-def test_a_single_string_and_a_dense_batch():
-    assert [int(i) for i in tokenizer()("the cat")] == as_lists(tokenizer()(["the cat"]))[0]
-    dense = tokenizer(sequence_length=5)(["the cat", "the cat sat on the mat"])
-    assert tuple(dense.shape) == (2, 5)
+@pytest.mark.parametrize("normalizer", ["bert", "checkpoint"])
+def test_a_single_string_and_a_dense_batch(normalizer):
+    tokens = tokenizer(normalizer=normalizer)
+    assert [int(i) for i in tokens("the cat")] == as_lists(tokens(["the cat"]))[0]
+    assert len(tokens("")) == 0
+    dense = tokenizer(normalizer=normalizer, sequence_length=5)
+    assert tuple(dense(["the cat", "the cat sat on the mat"]).shape) == (2, 5)
+    assert [int(i) for i in dense("the cat")] == [*map(int, tokens("the cat")), 0, 0, 0]
+    tf = pytest.importorskip("tensorflow")
+    assert tf.function(lambda x: dense(x))(tf.constant("the cat")).numpy().tolist() == [*tokens("the cat"), 0, 0, 0]
 
 
 def test_special_tokens_are_found_by_name():
@@ -128,6 +135,9 @@ def test_config_and_vocabulary_round_trip(tmp_path):
     twin = keras.saving.deserialize_keras_object(config)
     assert twin.normalizer == Normalizer(lowercase=False, strip_accents=True, kind="cramming")
     assert not twin.special_tokens_in_strings
+    exact = tokenizer(normalizer="checkpoint", clean_text=False, handle_chinese_chars=False)
+    copy = keras.saving.deserialize_keras_object(json.loads(json.dumps(keras.saving.serialize_keras_object(exact))))
+    assert copy.normalizer == exact.normalizer == Normalizer(True, True, "checkpoint", False, False)
     tokens.save_assets(os.fspath(tmp_path))
     twin.load_assets(os.fspath(tmp_path))
     assert twin.get_vocabulary() == VOCABULARY

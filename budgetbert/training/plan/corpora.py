@@ -33,9 +33,7 @@ def open_prepared(corpus, phases):
         )
     corpora = [open_corpus(name) for name in names]
     for other in corpora[1:]:
-        if any(
-            getattr(other, name) != getattr(corpora[0], name) for name in ("vocabulary", "lowercase", "strip_accents")
-        ):
+        if any(getattr(other, name) != getattr(corpora[0], name) for name in ("vocabulary", "normalizer")):
             raise InputError(
                 f"{other.directory} has another vocabulary than {corpora[0].directory}: prepare it with --vocabulary "
                 f"{os.path.join(corpora[0].directory, VOCABULARY)} and the same normalizer."

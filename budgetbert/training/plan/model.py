@@ -26,12 +26,7 @@ def build_model(recipe, phase, precision, seed, scope):
     """
     keras.utils.set_random_seed(seed)
     corpus = phase.corpus
-    tokenizer = BertBudgetTokenizer(
-        corpus.vocabulary,
-        lowercase=corpus.lowercase,
-        strip_accents=corpus.strip_accents,
-        normalizer=corpus.manifest["normalizer"].get("kind", "bert"),
-    )
+    tokenizer = BertBudgetTokenizer.from_normalizer(corpus.vocabulary, corpus.normalizer)
     preprocessor = BertBudgetMaskedLMPreprocessor(
         tokenizer,
         sequence_length=corpus.sequence_length,
