@@ -94,8 +94,8 @@ def _table(**flags):
         for point, text in zip(points, normalized, strict=True)
         if text != point or point in apart or point in spaces
     }
-    # TensorFlow Text dies of a zero. No vocabulary has either, so the word is unknown all the same.
-    read.setdefault(0, (_NO_CHARACTER,))
+    # TensorFlow Text crashes on some control characters. No vocabulary has them, so the word is unknown all the same.
+    read = dict.fromkeys(range(0x20), (_NO_CHARACTER,)) | read
     read |= dict.fromkeys([0x7C, *range(ord(RESERVED[0]), ord(RESERVED[-1]) + 1)], _APART)
     starts, rows = [0], [read.get(0, (_ITSELF,))]
     for number in sorted({*read, *(number + 1 for number in read)}):

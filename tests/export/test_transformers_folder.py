@@ -174,7 +174,9 @@ def test_a_tokenizer_that_differs_on_rare_characters_alone_is_taken_and_told():
     from tokenizers import models, normalizers
 
     nearly = normalizers.Sequence([normalizers.NFKC(), normalizers.BertNormalizer()])
-    longer = models.WordPiece({entry: i for i, entry in enumerate(VOCABULARY)}, "[UNK]", max_input_chars_per_word=200)
+    longer = models.WordPiece(
+        {entry: i for i, entry in enumerate(VOCABULARY)}, unk_token="[UNK]", max_input_chars_per_word=200
+    )
     for changes in ({"normalizer": nearly}, {"model": longer}):
         with pytest.warns(UserWarning, match=r"words of .00 characters.* their ids differ"):
             assert our_tokenizer(hugging_face_tokenizer(**changes)).normalizer.kind == "bert"

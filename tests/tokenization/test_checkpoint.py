@@ -32,6 +32,7 @@ FLAGS = [
         (True, True, False, True),
     )
 ]
+RESERVED = range(0x10FFF0, 0x10FFF5)
 # Special tokens in a text, control characters that are no spaces, and words of 100 characters and more.
 WRITTEN = [
     "[PAD] a [MASK] b[SEP]c [CLS]",
@@ -102,7 +103,9 @@ def check_code_points(flags, every=1):
     texts = [f"ab{point}cd {point} e{point}" for point in code_points(every)] + [*HARD, *LANGUAGES, *WRITTEN]
     normalizer = Normalizer(kind="checkpoint", **flags)
     characters = {character for text in texts for character in normalizer(text) if not character.isspace()}
-    characters = sorted(characters - {"\0"})  # TensorFlow Text dies of an entry of it.
+    # TensorFlow Text crashes on some entries of control characters. What stands for them in the graph, and for the
+    # characters that mark special tokens there, is no part of a vocabulary either.
+    characters = sorted(characters.difference(map(chr, range(32)), "\uffff\ue000", map(chr, RESERVED)))
     vocabulary = [*SPECIAL_TOKENS, *characters, *(f"##{character}" for character in characters)]
     assert assert_equal_ids(of_transformers(vocabulary, flags), texts) == normalizer
 
