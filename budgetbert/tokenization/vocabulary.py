@@ -122,6 +122,12 @@ def read_vocabulary(path):
         raise InputError(f"{path}: the vocabulary is not UTF-8 (byte {error.start + 1}).") from error
     vocabulary = text.removesuffix("\n").split("\n")
     vocabulary = [entry.removesuffix("\r") for entry in vocabulary]
+    check_vocabulary(path, vocabulary)
+    return vocabulary
+
+
+def check_vocabulary(path, vocabulary):
+    """Raises an `InputError` as `read_vocabulary`, whose sentence says where (str or `Path`) a vocabulary is from."""
     lines = {}
     for number, entry in enumerate(vocabulary, start=1):
         if not entry:
@@ -136,7 +142,6 @@ def read_vocabulary(path):
         raise InputError(f"{path}: [PAD] has the id {lines['[PAD]'] - 1}: it has to be 0, the first line.")
     if not any(entry not in SPECIAL_TOKENS and not entry.startswith("[unused") for entry in vocabulary):
         raise InputError(f"{path} holds no entries beside special and [unused] ones.")
-    return vocabulary
 
 
 def train_vocabulary(counts, size, alphabet=None):
