@@ -78,6 +78,7 @@ def print_summary(corpus):
         ("tokens", _in_splits(counts["tokens"])),
         ("rows", f"{_in_splits(counts['rows'])}, of {corpus.sequence_length} tokens{start}"),
         ("vocabulary", f"{len(corpus.vocabulary):,} entries, {case}, {accents}"),
+        ("taken from", _taken(manifest)),
         ("unknown tokens", f"{100 * counts['unknown_token_rate']:.3f} %"),
         ("unigram entropy", f"{entropy:.3f} nats held out: the loss of knowing word counts alone"),
         ("cleaning", ", ".join(f"{row.name.lower()} in {row.together:,}" for row in account.changed)),
@@ -97,6 +98,16 @@ def print_summary(corpus):
     report = corpus.directory / store.REPORT
     if report.exists():
         console.print(f"Report: {report}", markup=False, soft_wrap=True)
+
+
+def _taken(manifest):
+    """Returns what of the vocabulary and normaliser came from a model (str), empty where nothing did."""
+    vocabulary = manifest["vocabulary"]
+    if "from" not in vocabulary:
+        return ""
+    told = f"{vocabulary['from']}: {vocabulary['old_entries']:,} entries, normaliser {manifest['normalizer']['kind']}"
+    added = [entry for entry, _ in vocabulary["added"]]
+    return f"{told}; {len(added):,} new ones ({', '.join(added[:8])} ...)" if added else told
 
 
 def _in_splits(counts):

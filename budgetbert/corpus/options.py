@@ -45,6 +45,17 @@ class Options:
     """
 
     vocabulary: str | None = _option(None, "A vocabulary file to use instead of training one.")
+    vocabulary_from: str | None = _option(
+        None,
+        "A model whose vocabulary and normaliser the corpus gets: a .keras file, a preset or Hugging Face folder, a "
+        "name on the hub; or a prepared corpus.",
+    )
+    extend_vocabulary: int | None = _option(
+        None,
+        "Entries to add to the vocabulary of --vocabulary_from: those that save the most pieces of this text.",
+        least=1,
+        most=2**20,
+    )
     # Of fewer than 256 entries hardly any is more than a character; 2**20 are 8 times those of the largest models.
     vocabulary_size: int | None = _option(
         None, "Entries to train; 32,768 by default, 8,192 for demo.", least=256, most=2**20
@@ -87,10 +98,20 @@ class Options:
     )
     text_field: str = _option("text", "The field or column with the text, in JSON, tables and hf: sources.")
     split: str = _option("train", "The split of hf: sources.")
+    # What `--vocabulary_from` gave; no flag.
+    normalizer_of_model: Normalizer | None = None
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
+        for field in _options():
             self._check(field, getattr(self, field.name))
+        if self.extend_vocabulary and not self.vocabulary_from:
+            raise InputError("--extend_vocabulary adds to a model's vocabulary: give the model as --vocabulary_from.")
+        for name in ("vocabulary", "vocabulary_size", "alphabet_size"):
+            if self.vocabulary_from and getattr(self, name):
+                raise InputError(
+                    f"--vocabulary_from and --{name} exclude each other: give one of them (new entries are "
+                    "--extend_vocabulary)."
+                )
         if self.vocabulary and self.vocabulary_size:
             raise InputError("--vocabulary and --vocabulary_size exclude each other: give one of them.")
         if self.vocabulary and self.alphabet_size:
@@ -151,7 +172,28 @@ class Options:
 
     def make_normalizer(self):
         """Returns the `Normalizer` of these options."""
-        return Normalizer(self.lowercase, self.strip_accents, self.normalizer)
+        return self.normalizer_of_model or Normalizer(self.lowercase, self.strip_accents, self.normalizer)
+
+    def with_normalizer(self, normalizer):
+        """Returns these options with the `Normalizer` of the model that `vocabulary_from` names.
+
+        Raises:
+            InputError: if an option asks for another one.
+        """
+        taken = {
+            "lowercase": normalizer.lowercase,
+            "strip_accents": normalizer.strip_accents,
+            "normalizer": normalizer.kind,
+        }
+        for field in _options():
+            asked = getattr(self, field.name)
+            if field.name in taken and asked not in (field.default, taken[field.name]):
+                flag = field.name if isinstance(asked, str) or asked else f"no{field.name}"
+                told = f"--{flag}={asked}" if isinstance(asked, str) else f"--{flag}"
+                raise InputError(
+                    f"{told} is not what {self.vocabulary_from} was trained with ({normalizer}): leave it out."
+                )
+        return dataclasses.replace(self, normalizer_of_model=normalizer, **taken)
 
     def for_sources(self, sources):
         """Returns these options with the defaults that depend on the sources, and the vocabulary's size rounded up.
@@ -168,7 +210,7 @@ class Options:
         size, fraction = (8_192, 0.03) if sources == "demo" else (VOCABULARY_SIZE, 0.005)
         if self.validation_fraction is not None:
             fraction = self.validation_fraction
-        size = None if self.vocabulary else -(-(self.vocabulary_size or size) // 64) * 64
+        size = None if self.vocabulary or self.vocabulary_from else -(-(self.vocabulary_size or size) // 64) * 64
         if self.alphabet_size and 2 * self.alphabet_size > size:
             raise InputError(
                 f"--alphabet_size={self.alphabet_size} does not fit into {size} entries, as a character takes one at "
@@ -183,8 +225,12 @@ class Options:
             entries: list of str, of a given vocabulary, or `None`.
             weights: list of float, the shares of the sources, or `None`.
         """
-        told = dataclasses.asdict(self) | {"filter": self.filter_threshold, "weights": weights}
+        told = {field.name: getattr(self, field.name) for field in _options()}
+        told |= {"filter": self.filter_threshold, "weights": weights}
         size = told.pop("vocabulary_size")
+        # Another path to the same vocabulary and normaliser gives the same rows.
+        if told.pop("vocabulary_from"):
+            told["normalizer"] = self.make_normalizer().config()
         told["vocabulary"] = hashlib.sha256("\n".join(entries).encode()).hexdigest() if entries else size
         return told
 
@@ -193,13 +239,18 @@ def _other_filter(given):
     return f"--filter={given} is unknown: give none, or t=0.3 with another number between 0 and 1."
 
 
+def _options():
+    """Returns the fields of `Options` that are options: what stands there besides was read from the model."""
+    return [field for field in dataclasses.fields(Options) if "help" in field.metadata]
+
+
 def define_flags():
     """Defines a flag for each option."""
-    for field in dataclasses.fields(Options):
+    for field in _options():
         kind = (typing.get_args(field.type) or (field.type,))[0]
         _DEFINE[kind](field.name, field.default, field.metadata["help"])
 
 
 def read_flags():
     """Returns the options that the flags give, as a dict of keyword arguments of `prepare_corpus`."""
-    return {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(Options)}
+    return {field.name: flags.FLAGS[field.name].value for field in _options()}

@@ -13,6 +13,7 @@ from pathlib import Path
 from budgetbert import files
 from budgetbert.corpus import manifest, ordering, report, staging, store
 from budgetbert.corpus.console import Progress, print_summary
+from budgetbert.corpus.model_vocabulary import read_model_vocabulary
 from budgetbert.corpus.options import Options
 from budgetbert.corpus.sources.text import parse_sources
 from budgetbert.corpus.stages import vocabulary
@@ -53,8 +54,13 @@ def prepare_corpus(sources, output_dir, *, workers=None, **options):
     output_dir = Path(output_dir).resolve()
     if output_dir.is_mount():  # It is put in place by a rename, once it is whole.
         raise InputError(f"{output_dir} is a mount point: give a directory in it.")
-    options = Options(**options).for_sources(sources)
-    given = read_vocabulary(options.vocabulary) if options.vocabulary else None
+    options, given = Options(**options), None
+    if options.vocabulary:
+        given = read_vocabulary(options.vocabulary)
+    elif options.vocabulary_from:
+        of_model = read_model_vocabulary(options.vocabulary_from)
+        options, given = options.with_normalizer(of_model.normalizer), of_model.entries
+    options = options.for_sources(sources)
     workers = Workers(workers) if workers is None or isinstance(workers, int) else workers
     opened = parse_sources(sources, workers, options.text_field, options.split)
     for source in opened:
@@ -122,11 +128,20 @@ def prepare_rows(corpus, sources, weights, options, given, stage):
     """
     names, normalizer = [source.name for source in sources], options.make_normalizer()
     ledger = manifest.Ledger(len(sources))
-    if given:
+    if given and not options.vocabulary_from:
         ledger.notes += _mismatch(given, normalizer)
     documents = read(sources, options, stage, ledger)
     documents = select(documents, names, weights, options, stage, ledger)
-    entries = given
+    entries, added = given, []
+    if options.extend_vocabulary:
+        arguments = (vocabulary.CHARACTERS, documents, normalizer, stage)
+        added = vocabulary.extend(given, options.extend_vocabulary, *arguments)
+        entries = [*given, *(entry for entry, _ in added)]
+        if len(added) < options.extend_vocabulary:
+            ledger.notes.append(
+                f"{len(added):,} new entries are added, not {options.extend_vocabulary:,}: beside them no other word "
+                "or piece of the text would save a piece."
+            )
     if not given:
         size = options.vocabulary_size
         arguments = (documents, normalizer, stage, options.alphabet_size)
@@ -143,6 +158,8 @@ def prepare_rows(corpus, sources, weights, options, given, stage):
     encoded = encode(documents, entries, highest_held_out(documents, entries, options), options, stage)
     shards, frequencies = write_shards(corpus, encoded, entries, options, stage)
     facts = manifest.facts(corpus, names, documents, entries, encoded, shards, frequencies, options, ledger)
+    if options.vocabulary_from:
+        facts["vocabulary"] |= {"from": options.vocabulary_from, "old_entries": len(given), "added": added}
     if options.order != "shuffled":
         stage.release_memory(documents)
         frequencies = frequencies["train"]

@@ -7,6 +7,8 @@ import itertools
 import json
 import warnings
 
+from tokenizers import Tokenizer
+
 from budgetbert.tokenization.checkpoint import LONGEST_WORD
 from budgetbert.tokenization.normalizer import Normalizer
 from budgetbert.tokenization.vocabulary import SPECIAL_TOKENS, plain_tokenizer, standalone_tokenizer
@@ -60,6 +62,10 @@ def read_tokenizer(hf_tokenizer):
     vocabulary = sorted(entries, key=entries.get)
     if [entries[token] for token in vocabulary] != list(range(len(vocabulary))):
         raise ValueError("The ids of the checkpoint's tokenizer have gaps or stand for two tokens.")
+    # Some carry the length to which their model was trained to pad.
+    backend = Tokenizer.from_str(backend.to_str())
+    backend.no_padding()
+    backend.no_truncation()
     ids = [entries["[CLS]"], entries["[SEP]"], entries["[SEP]"]]
     if backend.encode("", "").ids != ids:
         raise ValueError("The checkpoint's tokenizer does not write [CLS] text [SEP] text [SEP], as BERT's does.")

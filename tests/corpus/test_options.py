@@ -12,7 +12,7 @@ def test_the_manifest_states_every_option():
     options = Options(filter="t=0.3").for_sources("text.txt")
     told = options.for_manifest(None, [1.0])
     names = {field.name for field in dataclasses.fields(Options)}
-    assert set(told) == names - {"vocabulary_size"} | {"weights"}
+    assert set(told) == names - {"vocabulary_size", "vocabulary_from", "normalizer_of_model"} | {"weights"}
     assert (told["vocabulary"], told["filter"], told["weights"]) == (32_768, 0.3, [1.0])
 
 

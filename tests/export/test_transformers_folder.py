@@ -171,6 +171,16 @@ def test_other_descriptions_of_a_normaliser_are_read_by_what_they_do():
 
 
 @pytest.mark.without_backend
+def test_a_tokenizer_that_pads_and_cuts_by_itself_is_read():
+    from tokenizers import normalizers
+
+    padding = hugging_face_tokenizer(normalizers.BertNormalizer())
+    padding.backend_tokenizer.enable_padding(length=16)
+    padding.backend_tokenizer.enable_truncation(16)
+    assert our_tokenizer(padding).normalizer == Normalizer(kind="checkpoint")
+
+
+@pytest.mark.without_backend
 def test_a_tokenizer_that_differs_on_rare_characters_alone_is_taken_and_told():
     from tokenizers import models, normalizers
 

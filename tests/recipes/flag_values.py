@@ -47,7 +47,7 @@ AMOUNTS = {
     ),
 }
 TEXTS = ("preset", "loggers", "tasks", "language")
-PATHS = ("corpus", "output_dir", "model", "glue_dir", "vocabulary", "output", "grid")
+PATHS = ("corpus", "output_dir", "model", "glue_dir", "vocabulary", "vocabulary_from", "output", "grid")
 
 
 def table(names):

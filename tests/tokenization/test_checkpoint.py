@@ -172,9 +172,9 @@ def test_ids_of_bert_base_uncased(tmp_path):
         for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
             archive.extract(name, tmp_path)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    vocabulary, normalizer = read_tokenizer(tokenizer)  # though it pads all texts to 128 tokens
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
-    vocabulary, normalizer = read_tokenizer(tokenizer)
     assert normalizer == Normalizer(kind="checkpoint")
     assert special_ids(vocabulary) == {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103}
     assert_equal_ids(tokenizer, [*HARD, *LANGUAGES, *WRITTEN, *real_lines(125)])

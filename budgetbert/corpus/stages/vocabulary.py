@@ -6,6 +6,7 @@ from pathlib import Path
 
 from budgetbert.corpus.stages import parts
 from budgetbert.tokenization.encoder import PieceCounter
+from budgetbert.tokenization.extension import most_useful, old_pieces
 from budgetbert.tokenization.vocabulary import train_vocabulary
 
 # The trainer itself takes 250 MB (see `tokenization.vocabulary`), and what is rare in 1 GB gets no entry.
@@ -32,15 +33,41 @@ def train(name, size, characters, documents, normalizer, staging, alphabet=None)
     """
     path = staging.directory / f"{name}.json"
     if not path.exists():
-        kept = sum(int(lengths.sum()) for _, _, lengths, _ in documents.kept_numbers())
-        arguments = (normalizer, characters / max(kept, 1))
-        folder = staging.each("Counting words", f"pieces_for_{name}", CountPieces, arguments, documents)
+        folder = _count(name, characters, documents, normalizer, staging)
         with staging.progress.stage(f"Training the {name}"):  # A worker does it, whose memory is given back.
             arguments = (folder, len(documents.records), alphabet)
             (entries,) = staging.workers.map(TrainVocabulary, arguments, [size])
             parts.write_json(path, entries)
         staging.release_memory(documents)
     return parts.read_json(path)
+
+
+def extend(entries, number, characters, documents, normalizer, staging):
+    """Finds new entries for a vocabulary, unless that is done; arguments as for `train`, and:
+
+    Args:
+        entries: list of str, the vocabulary.
+        number: int. At most so many entries are found.
+
+    Returns:
+        list of lists of a new entry (str) and its pieces (list of str) by the old ones, the most useful first.
+    """
+    path = staging.directory / "extension.json"
+    if not path.exists():
+        folder = _count("extension", characters, documents, normalizer, staging)
+        with staging.progress.stage("Choosing new entries"):
+            arguments = (folder, len(documents.records), entries)
+            (added,) = staging.workers.map(ExtendVocabulary, arguments, [number])
+            parts.write_json(path, added)
+        staging.release_memory(documents)
+    return parts.read_json(path)
+
+
+def _count(name, characters, documents, normalizer, staging):
+    """Counts the pieces of a sample of about so many characters; returns the folder (`Path`) of the counts."""
+    kept = sum(int(lengths.sum()) for _, _, lengths, _ in documents.kept_numbers())
+    arguments = (normalizer, characters / max(kept, 1))
+    return staging.each("Counting words", f"pieces_for_{name}", CountPieces, arguments, documents)
 
 
 class CountPieces:
@@ -79,11 +106,30 @@ class TrainVocabulary:
     alphabet: int | None = None
 
     def __call__(self, size):
-        pieces = collections.Counter()
-        for index in range(self.number):
-            pieces.update(parts.read_json(parts.record_path(self.folder, index)))
-            drop_rare(pieces, _COUNTED_PIECES)
-        return train_vocabulary(pieces, size, self.alphabet)
+        return train_vocabulary(_sum(self.folder, self.number), size, self.alphabet)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtendVocabulary:
+    """Finds new entries for a vocabulary by what `CountPieces` left; a task is how many to find at most."""
+
+    folder: Path
+    number: int
+    entries: list
+
+    def __call__(self, number):
+        old = set(self.entries)
+        found = most_useful(self.entries, _sum(self.folder, self.number), number)
+        return [[entry, old_pieces(entry, old)] for entry in found]
+
+
+def _sum(folder, number):
+    """Returns the Counter of all pieces that `CountPieces` left in a folder for so many parts."""
+    pieces = collections.Counter()
+    for index in range(number):
+        pieces.update(parts.read_json(parts.record_path(folder, index)))
+        drop_rare(pieces, _COUNTED_PIECES)
+    return pieces
 
 
 def drop_rare(pieces, most):

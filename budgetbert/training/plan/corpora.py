@@ -59,8 +59,12 @@ def prepare(corpus, directory, recipe):
     for phase in recipe.phases:
         path = directory if len(recipe.phases) == 1 else os.path.join(directory, str(phase.sequence_length))
         corpora.append(open_or_prepare(corpus, path, sequence_length=phase.sequence_length, **options))
-        options.pop("vocabulary_size", None)
-        options["vocabulary"] = os.path.join(corpora[0].directory, VOCABULARY)
+        for name in ("vocabulary_size", "extend_vocabulary"):
+            options.pop(name, None)
+        if options.get("vocabulary_from"):
+            options["vocabulary_from"] = str(corpora[0].directory)
+        else:
+            options["vocabulary"] = os.path.join(corpora[0].directory, VOCABULARY)
     return corpora
 
 
