@@ -46,16 +46,23 @@ def train(model, corpus, steps):
     import keras
     import numpy as np
 
-    held_out = np.arange(min(_HELD_OUT, len(corpus.rows("validation"))))
-    judged = dict(zip(("x", "y", "sample_weight"), batch_of(corpus, "validation", held_out, 0), strict=True))
+    def judge():
+        model.reset_metrics()
+        for first in range(0, min(_HELD_OUT, len(corpus.rows("validation"))) - _ROWS + 1, _ROWS):
+            numbers = np.arange(first, first + _ROWS)
+            found = model.test_on_batch(*batch_of(corpus, "validation", numbers, first), return_dict=True)
+        return float(found["loss"])  # of all batches so far
+
     warmup = keras.optimizers.schedules.CosineDecay(0.0, steps, warmup_target=_LEARNING_RATE, warmup_steps=steps // 10)
     model.compile(keras.optimizers.AdamW(warmup, clipnorm=1.0))
-    losses = [float(model.evaluate(**judged, batch_size=_ROWS, verbose=0, return_dict=True)["loss"])]
+    preprocessor, model.preprocessor = model.preprocessor, None  # The batches hold ids.
+    losses = [judge()]
     draw = np.random.default_rng(0)
     for step in range(steps):
         numbers = np.sort(draw.integers(len(corpus.rows("train")), size=_ROWS))
         model.train_on_batch(*batch_of(corpus, "train", numbers, step * _ROWS))
-    losses.append(float(model.evaluate(**judged, batch_size=_ROWS, verbose=0, return_dict=True)["loss"]))
+    losses.append(judge())
+    model.preprocessor = preprocessor
     return losses
 
 

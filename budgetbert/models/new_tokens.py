@@ -60,7 +60,7 @@ def extended(model, vocabulary):
     return _with_vocabulary(model, vocabulary, extend)
 
 
-def transferred(model, vocabulary, seed=0):
+def transferred(model, vocabulary, normalizer=None, seed=0):
     """Makes a model for the vocabulary of another language.
 
     Rows of entries that both vocabularies have are copied, special tokens, digits, punctuation and names among them.
@@ -71,6 +71,7 @@ def transferred(model, vocabulary, seed=0):
     Args:
         model: `BertBudgetMaskedLM` or `BertBudgetTextClassifier` with a preprocessor.
         vocabulary: list of str, with all special tokens.
+        normalizer: `Normalizer` of the text that the vocabulary is for. Defaults to `None`: the model's.
         seed: int. Of the draws. Defaults to `0`.
 
     Returns:
@@ -83,7 +84,8 @@ def transferred(model, vocabulary, seed=0):
     Example:
 
     ```python
-    model = transferred(keras.models.load_model("run/model.keras"), open_corpus("corpora/german").vocabulary)
+    german = open_corpus("corpora/german")
+    model = transferred(keras.models.load_model("run/model.keras"), german.vocabulary, german.normalizer)
     ```
     """
     check_vocabulary(model)
@@ -97,10 +99,10 @@ def transferred(model, vocabulary, seed=0):
         known = shared.reshape(-1, *(1,) * (rows.ndim - 1)) >= 0
         return np.where(known, old[shared], drawn).astype(rows.dtype)
 
-    return _with_vocabulary(model, vocabulary, transfer)
+    return _with_vocabulary(model, vocabulary, transfer, normalizer)
 
 
-def _with_vocabulary(model, vocabulary, change):
+def _with_vocabulary(model, vocabulary, change, normalizer=None):
     """Makes the same model for another vocabulary.
 
     Args:
@@ -108,9 +110,11 @@ def _with_vocabulary(model, vocabulary, change):
         vocabulary: list of str.
         change: function of the old rows of the table or of the bias (array [old rows, ...]) that returns those of the
             vocabulary.
+        normalizer: `Normalizer` of the tokenizer, or `None`: the model's.
     """
     size = -(-len(vocabulary) // _MULTIPLE) * _MULTIPLE
-    tokenizer = BertBudgetTokenizer.from_normalizer(vocabulary, model.preprocessor.tokenizer.normalizer)
+    normalizer = normalizer or model.preprocessor.tokenizer.normalizer
+    tokenizer = BertBudgetTokenizer.from_normalizer(vocabulary, normalizer)
     check_not_quantized(model)
     encoder = BertBudget.from_config(model.backbone.get_config() | {"vocabulary_size": size})
     of_preprocessor = model.preprocessor.get_config() | {"tokenizer": tokenizer}

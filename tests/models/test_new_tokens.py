@@ -6,6 +6,7 @@ import pytest
 
 from budgetbert.errors import InputError
 from budgetbert.models.new_tokens import extended, transferred
+from budgetbert.tokenization.normalizer import Normalizer
 from tests.export.models import classifier
 
 from .examples import VOCABULARY, batch, masked_lm, to_numpy
@@ -86,6 +87,9 @@ def test_a_model_of_another_language_keeps_what_both_have():
         to_numpy(new.head.bias)[10 : len(other)], to_numpy(old.head.bias)[: len(VOCABULARY)].mean(), rtol=1e-5
     )
     np.testing.assert_array_equal(table(transferred(old, other)), table(new))
+    cased = Normalizer(False, False, "checkpoint")
+    assert transferred(old, other, cased).preprocessor.tokenizer.normalizer == cased
+    assert new.preprocessor.tokenizer.normalizer == old.preprocessor.tokenizer.normalizer
     assert (table(transferred(old, other, seed=1))[12] != table(new)[12]).any()
 
 
