@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from budgetbert.layers.dropout import seed_states
 from budgetbert.models import BertBudget, BertBudgetTextClassifier, BertBudgetTextClassifierPreprocessor
 from budgetbert.presets import pooler_dim_of
 
@@ -98,8 +99,7 @@ def restart(model, weights, seed, pooler=None):
     if pooler and pooler[0].shape == tuple(model.pooler.kernel.shape):
         model.pooler.kernel.assign(pooler[0])
         model.pooler.bias.assign(pooler[1])
-    states = [v for v in model.non_trainable_variables if v.path.endswith("seed_generator_state")]
-    for number, state in enumerate(states):
+    for number, state in enumerate(seed_states(model)):
         state.assign(np.array([1000 * seed + number, 0]).astype(keras.backend.standardize_dtype(state.dtype)))
 
 

@@ -3,6 +3,11 @@
 import keras
 
 
+def seed_states(layer):
+    """Returns the variables (list) that hold seed and counter of each `SeedGenerator` in a layer or model."""
+    return [v for v in layer.non_trainable_variables if v.path.endswith("seed_generator_state")]
+
+
 @keras.saving.register_keras_serializable(package="budgetbert")
 class Dropout(keras.layers.Dropout):
     """`keras.layers.Dropout`, on TensorFlow with 16 random bits a value in place of 32.

@@ -1,11 +1,13 @@
 """One transformer encoder block."""
 
 import keras
+from keras import ops
 
 from budgetbert.layers.attention import SelfAttention
 from budgetbert.layers.dropout import Dropout
 from budgetbert.layers.feed_forward import FeedForward
 from budgetbert.layers.norms import make_norm
+from budgetbert.layers.remat import recompute
 
 
 @keras.saving.register_keras_serializable(package="budgetbert")
@@ -34,6 +36,10 @@ class EncoderBlock(keras.layers.Layer):
         attention_dropout: float. Dropout of the attention probabilities. Defaults to `0.0`.
         initializer_range: float. Defaults to `0.02`.
         rotary_base: float, or `None` (default) for no rotation of queries and keys (see `SelfAttention`).
+
+    Attributes:
+        remat: bool. Whether what the block computes is computed again in the backward pass, and only its input kept
+            until then. Of the process and not of the model: no file has it. Defaults to `False`.
 
     Call arguments:
         x: float tensor `[batch, length, width]`.
@@ -108,6 +114,15 @@ class EncoderBlock(keras.layers.Layer):
         self.feed_forward_norm = make_norm(norm, norm_epsilon, policy, "feed_forward_norm")
         self.attention_output_dropout = Dropout(dropout, dtype=policy, name="attention_output_dropout")
         self.feed_forward_dropout = Dropout(dropout, dtype=policy, name="feed_forward_dropout")
+        self.remat = False
+
+    @property
+    def remat(self):
+        return not self.autocast
+
+    @remat.setter
+    def remat(self, value):
+        self.autocast = not value  # as `recompute` wants it
 
     def build(self, input_shape):
         for layer in (self.attention, self.attention_norm, self.feed_forward, self.feed_forward_norm):
@@ -115,6 +130,12 @@ class EncoderBlock(keras.layers.Layer):
         self.built = True
 
     def call(self, x, padding_mask=None, training=None):
+        def block(x):
+            return self._block(x, padding_mask, training)
+
+        return recompute(self, block, ops.cast(x, self.compute_dtype)) if self.remat else block(x)
+
+    def _block(self, x, padding_mask, training):
         def attend(x):
             x = self.attention(x, padding_mask=padding_mask, training=training)
             return self.attention_output_dropout(x, training=training)

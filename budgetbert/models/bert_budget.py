@@ -55,6 +55,10 @@ class BertBudget(keras_hub.models.Backbone):
         dtype: dtype policy of the computation. Defaults to the global one.
         **kwargs: `name` and `trainable`, as of any Keras model. Anything else is a `ValueError`.
 
+    Attributes:
+        remat: bool. Whether each block is computed again in the backward pass, which takes a third more time and far
+            less memory. Set it before `fit`; no file has it. Defaults to `False`.
+
     Example:
 
     ```python
@@ -183,6 +187,15 @@ class BertBudget(keras_hub.models.Backbone):
         if config is None:
             return super().from_preset(preset, load_weights=load_weights, **kwargs)
         return cls(**{**config["backbone"], **kwargs})
+
+    @property
+    def remat(self):
+        return self.transformer_layers[0].remat
+
+    @remat.setter
+    def remat(self, value):
+        for block in self.transformer_layers:
+            block.remat = value
 
     def default_lora_layer_names(self):
         return list(_LORA_LAYERS)

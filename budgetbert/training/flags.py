@@ -190,6 +190,12 @@ class Options:
         parse=parse_mask_rate,
     )
     precision: str = _flag(DECISIVE, _one_of(_PRECISIONS), "auto", "What to compute in.")
+    remat: str = _flag(
+        CIRCUMSTANCE,
+        _one_of(("auto", "on", "off")),
+        "auto",
+        "Compute each block again in the backward pass: less memory, a third more time; auto: where it does not fit.",
+    )
     seed: int = _flag(DECISIVE, _INTEGER, 0, "Of weights, order, masks and dropout.", 0, 2**32 - 1)
     devices: int | None = _flag(
         CIRCUMSTANCE,

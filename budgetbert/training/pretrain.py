@@ -203,6 +203,7 @@ def _train_phases(phases, plan, step, state, signals, log, marks, save, hooks, c
     bounds = [0.0, *itertools.accumulate(phase.budget.amount for phase in phases[:-1]), None]
     for number in range(state.phase, len(phases)):
         phase, planned = phases[number], plan.phases[number]
+        step.remat = bool(planned.speed.remat)
         if number != state.phase:
             state.phase = number
             state.guard.forget()  # Other rows and a new warm-up make other losses usual.

@@ -50,6 +50,12 @@ def block(**kwargs):
     return lambda policy: EncoderBlock(WIDTH, 4, 32, dtype=policy, **kwargs)
 
 
+def recomputed_block(policy):
+    layer = EncoderBlock(WIDTH, 4, 32, dtype=policy)
+    layer.remat = True
+    return layer
+
+
 def head(**kwargs):
     return lambda policy: MaskedLMHead(EmbeddingTable(VOCABULARY, WIDTH), dtype=policy, **kwargs)
 
@@ -98,6 +104,7 @@ LAYERS = {
     "block_post": (block(), states_and_mask, SHAPE),
     "block_rotary": (block(norm_placement="pre", rotary_base=100.0), states, SHAPE),
     "block_pre": (block(norm_placement="pre"), states, SHAPE),
+    "block_remat": (recomputed_block, states_and_mask, SHAPE),
     "block_gated_rms": (block(norm="rms_norm", gated=True, use_bias=False), states, SHAPE),
     "head": (head(), states_and_positions, (2, 3, VOCABULARY), "float32"),
     "head_bare": (head(transform=False, output_bias=False), states_and_positions, (2, 3, VOCABULARY), "float32"),

@@ -11,12 +11,14 @@ from budgetbert.batches import stack
 from budgetbert.budget import describe
 from budgetbert.errors import InputError, is_out_of_memory
 from budgetbert.training.plan import device as devices
-from budgetbert.training.plan.memory import available
+from budgetbert.training.plan.memory import DoesNotFit, available
 
 CALL_CAPACITY = 8  # micro-batches that one call of `accumulate` can take; a fixed shape, so it is compiled once
 CALL_SECONDS = 1.0  # between calls the host looks at clock and signals
 _CPU_ROWS = 64  # larger micro-batches gain nothing on a CPU
 _FIRST_TOKENS = 8192  # of an accelerator's first trial: below it the matrix products do not fill it
+# Fewer tokens than these at once cost an accelerator more time than to compute every block again (a rule of ours).
+_LEAST_TOKENS = 1024
 _WORTHWHILE = 0.97  # of the seconds per row: a larger micro-batch that saves less than 3 % only takes memory
 _SEARCH_SECONDS = 45.0  # no larger micro-batch is tried after these, so that a plan takes under 90
 _SHARE_OF_LIMIT = 0.95  # of an accelerator's memory that the compiler's account may come to; the rest fragments
@@ -34,6 +36,7 @@ class Speed:
         compile_seconds: float. First calls beyond the ones after; charged to a budget in time.
         seconds: float. All of calibration, compilation included.
         trials: tuple of `Trial`. The micro-batches that were tried. Defaults to none.
+        remat: str. Why blocks were computed again in the backward pass; empty (default) where they were not.
     """
 
     micro_batch_size: int
@@ -43,6 +46,7 @@ class Speed:
     compile_seconds: float
     seconds: float
     trials: tuple = ()
+    remat: str = ""
 
     def step_seconds(self, batch_size):
         """Seconds of one optimizer step of `batch_size` rows."""
@@ -89,6 +93,7 @@ class Sizes:
         batch_size: int or `None`. Rows that the micro-batch has to divide. Defaults to `None`.
         asked_for: bool. Whether `--micro_batch_size` says so: then nothing else is tried. Defaults to `False`.
         step: int. Devices that share the rows evenly. Defaults to 1.
+        least: int. Rows below which it is not worth computing: to keep every activation, or at all. Defaults to 1.
     """
 
     first: int
@@ -96,33 +101,33 @@ class Sizes:
     batch_size: int | None = None
     asked_for: bool = False
     step: int = 1
+    least: int = 1
 
     def times(self, count):
         """Returns the sizes of so many devices together."""
-        batch_size = self.batch_size and count * self.batch_size
-        return dataclasses.replace(
-            self, first=count * self.first, largest=count * self.largest, step=count, batch_size=batch_size
-        )
+        scaled = {name: count * getattr(self, name) for name in ("first", "largest", "least")}
+        return dataclasses.replace(self, step=count, batch_size=self.batch_size and count * self.batch_size, **scaled)
 
     def below(self, rows, error):
         """Returns the sizes to try after `rows` did not fit; at most half as many rows.
 
         Raises:
             Exception: `error`, if it does not say that memory ran out.
-            InputError: if there are no smaller ones.
+            DoesNotFit: if there are no smaller ones, or only such that are not worth it, or the size was asked for.
         """
         if not is_out_of_memory(error):
             raise error
-        smaller = next((size for size in range(rows // 2, 0, -1) if self._divides(size)), None)
+        smaller = next((size for size in range(rows // 2, 0, -1) if self._divides(size)), 0)
         if self.asked_for and smaller:
-            raise InputError(
+            raise DoesNotFit(
                 f"--micro_batch_size {rows} does not fit into the memory of {devices.device_name()}: take {smaller}, "
                 "or leave it out."
             ) from error
-        if not smaller:
-            raise InputError(
-                f"not even one row at a time fits into the memory of {devices.device_name()}: take a smaller --preset, "
-                "a corpus with shorter rows, or a larger device."
+        if smaller < self.least:
+            few = "one row at a time fits" if self.least == 1 else f"{self.least:,} rows at a time fit"
+            raise DoesNotFit(
+                f"not even {few} into the memory of {devices.device_name()}: take a smaller --preset, a corpus with "
+                "shorter rows, or a larger device."
             ) from error
         return dataclasses.replace(self, first=smaller, largest=smaller)
 
@@ -149,11 +154,13 @@ def choose_sizes(flops_per_row, matmul_rate, limit, sequence_length, batch_size=
     """
     in_a_second = max(1.0, CALL_SECONDS * matmul_rate / flops_per_row)
     largest = _power_of_two(min(in_a_second, limit))
+    least = max(1, _LEAST_TOKENS // sequence_length) if devices.is_accelerated() else 1
     first = _power_of_two(max(1, _FIRST_TOKENS / sequence_length)) if devices.is_accelerated() else _CPU_ROWS
     first = min(first, largest)
     while batch_size and batch_size % first:
         first -= 1
-    return Sizes(first, largest if devices.is_accelerated() else first, batch_size)
+    largest = largest if devices.is_accelerated() else first
+    return Sizes(first, largest, batch_size, least=min(least, first))
 
 
 def _power_of_two(number):
@@ -212,7 +219,7 @@ def calibrate(step, loader, held_out, sizes, least_seconds=2.0, broadcast=lambda
         `Speed`.
 
     Raises:
-        InputError: if nothing fits into the device's memory.
+        DoesNotFit: if nothing, or nothing that is worth it, fits into the device's memory.
     """
     start, tried = time.monotonic(), []
 
@@ -220,8 +227,17 @@ def calibrate(step, loader, held_out, sizes, least_seconds=2.0, broadcast=lambda
         return _recovering(step, lambda: _try_micro_batch(step, loader, rows, least_seconds))
 
     while True:
-        best, trials = search(attempt, sizes)
-        best = Trial(**broadcast(dataclasses.asdict(best)))
+        best, trials, refused = None, [], None
+        try:
+            best, trials = search(attempt, sizes)
+        except DoesNotFit as error:
+            refused = error
+        best = broadcast(best and dataclasses.asdict(best))
+        if best is None:  # All processes end here with the first one.
+            raise refused or DoesNotFit("nothing fits into the memory of process 0's device: take a smaller --preset.")
+        if refused:
+            raise InputError(str(refused)) from refused
+        best = Trial(**best)
         tried += trials if best in trials else [*trials, best]
         try:
             apply, validation = _recovering(step, lambda rows=best.rows: _time_rest(step, loader, held_out, rows))

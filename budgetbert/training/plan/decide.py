@@ -23,8 +23,8 @@ def decide(run, phases, devices, build, device, refusable, console):
     """Measures what it must, chooses the batch, and prints what the budget buys.
 
     A plan in the run's directory is taken over where it was made on this device. On another one, or where
-    `--recalibrate` asks for it, the speed is measured anew: for the batch, the micro-batch, the validation and the
-    precision of that plan, except that `--recalibrate` plans all anew where no step was made yet.
+    `--recalibrate` or another `--remat` asks for it, the speed is measured anew: for the batch, the micro-batch, the
+    validation and the precision of that plan. The two flags plan all anew where no step was made yet.
 
     Args:
         run: `Run`.
@@ -50,15 +50,18 @@ def decide(run, phases, devices, build, device, refusable, console):
             "another --output_dir."
         )
     here = old and (old.device.name, old.device.backend) == (name_together(devices), keras.backend.backend())
-    if here and not options.recalibrate:
+    reason = "--recalibrate" if options.recalibrate else None
+    if old and not old.suits(options.remat):
+        reason = f"--remat {options.remat}, equal within rounding only"
+    if here and not reason:
         step = build(old.device.precision)
         title = f"The plan of {run.directory}, calibrated before"
         plan = _show_plan(old, title, run, phases, console, save=not run.started)
         refuse(plan, ", or if the machine was busy when that was measured, give --recalibrate")
         return plan, step, False
-    if old and options.recalibrate:
+    if old and reason:
         stays = "batch, micro-batch and precision stay" if run.started else "all of it is planned anew"
-        console.print(f"--recalibrate: {run.path('plan.json')} is there and measured again, {stays}")
+        console.print(f"{reason}: {run.path('plan.json')} is there and measured again, {stays}")
         old = old if run.started else None
     device = device or Device.measure(old.device.precision if old else options.precision)
     device = device.together(devices)

@@ -46,7 +46,11 @@ class Memory:
         return dataclasses.replace(self, working=max(0, int(total) - known), source=source)
 
 
-def activation_bytes(config, rows, sequence_length, predictions_per_row, bytes_per_value=4):
+class DoesNotFit(InputError):
+    """Micro-batches that are worth computing do not fit into the memory."""
+
+
+def activation_bytes(config, rows, sequence_length, predictions_per_row, bytes_per_value=4, remat=False):
     """Estimates the bytes that a micro-batch holds between its forward and backward pass.
 
     Args:
@@ -55,13 +59,18 @@ def activation_bytes(config, rows, sequence_length, predictions_per_row, bytes_p
         sequence_length: int. Tokens per row.
         predictions_per_row: int. Positions per row that pass the masked-LM head.
         bytes_per_value: int. Of the compute dtype. Defaults to 4.
+        remat: bool. Whether blocks are computed again in the backward pass: then the input of each is held, and one
+            block in full. Defaults to `False`.
 
     Source: Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models", section 4.1.
     """
     per_layer = _VALUES_PER_WIDTH * sequence_length * config["hidden_dim"]
     per_layer += _VALUES_PER_PAIR * config["num_heads"] * sequence_length**2
+    layers = config["num_layers"] * per_layer
+    if remat:
+        layers = config["num_layers"] * sequence_length * config["hidden_dim"] + per_layer
     logits = _LOGITS * 4 * predictions_per_row * config["vocabulary_size"]
-    return rows * (config["num_layers"] * per_layer * bytes_per_value + logits)
+    return rows * (layers * bytes_per_value + logits)
 
 
 def estimate(step, config, rows, sequence_length, predictions_per_row):
@@ -73,7 +82,7 @@ def estimate(step, config, rows, sequence_length, predictions_per_row):
     """
     weights = _bytes(step.variables)
     bytes_per_value = 2 if keras.dtype_policies.get(step.model.dtype_policy).compute_dtype.endswith("16") else 4
-    activations = activation_bytes(config, rows, sequence_length, predictions_per_row, bytes_per_value)
+    activations = activation_bytes(config, rows, sequence_length, predictions_per_row, bytes_per_value, step.remat)
     # the optimizer's step holds the scaled gradients and an intermediate result of their size
     working = weights + max(activations, weights)
     parameters, slots = _bytes(step.model.variables), _bytes(step.optimizer.variables)
@@ -93,31 +102,35 @@ def most_rows(step, config, sequence_length, predictions_per_row, available):
     Raises:
         InputError: if there is no room for the optimizer's step, which holds twice the weights besides.
     """
+    fitting = _rows_that_fit(step, config, sequence_length, predictions_per_row, available)
+    return max(1, int(_SHARE_OF_AVAILABLE * fitting))
+
+
+def _rows_that_fit(step, config, sequence_length, predictions_per_row, available):
+    """Returns the rows whose activations take all of the memory that is left, a float; raises as `most_rows`."""
     needed = 2 * _bytes(step.variables)
     if needed >= available:
         raise InputError(
             f"training holds {needed / 1e9:.1f} GB beside the model that is built, and {available / 1e9:.1f} GB are "
             "available: take a smaller --preset, or end other programs."
         )
-    one = activation_bytes(config, 1, sequence_length, predictions_per_row)
-    return max(1, int(_SHARE_OF_AVAILABLE * (available - needed) / one))
+    one = activation_bytes(config, 1, sequence_length, predictions_per_row, remat=step.remat)
+    return (available - needed) / one
 
 
-def check_rows(rows, step, config, sequence_length, predictions_per_row):
-    """Raises an `InputError` where a micro-batch that was asked for is estimated to take more memory than is left.
+def check_rows(rows, step, config, sequence_length, predictions_per_row, available):
+    """Raises `DoesNotFit` where a micro-batch is estimated to take more memory than is left.
 
     Args:
-        rows: int. Of one device.
-        step, config, sequence_length, predictions_per_row: as for `most_rows`.
+        rows: int. Of one device, as asked for.
+        step, config, sequence_length, predictions_per_row, available: as for `most_rows`.
     """
-    left = available()
-    if left is None:
-        return
-    most = int(most_rows(step, config, sequence_length, predictions_per_row, left) / _SHARE_OF_AVAILABLE)
+    most = int(_rows_that_fit(step, config, sequence_length, predictions_per_row, available))
     if rows > most:
-        raise InputError(
-            f"--micro_batch_size of {rows:,} rows on a device does not fit into the {left / 1e9:.1f} GB that are "
-            f"available: take {most:,} or less, or leave it out."
+        mend = f"take {most:,} or less, or leave it out" if most else "take a smaller --preset, or end other programs"
+        raise DoesNotFit(
+            f"--micro_batch_size of {rows:,} rows on a device does not fit into the {available / 1e9:.1f} GB that are "
+            f"available: {mend}."
         )
 
 

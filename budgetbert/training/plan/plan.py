@@ -148,6 +148,10 @@ class RunPlan:
         """float. What compiling for all phases took; it is charged to a budget in time."""
         return sum(plan.speed.compile_seconds for plan in self.phases)
 
+    def suits(self, remat):
+        """Returns whether each phase was measured as a `--remat` (`"on"`, `"off"` or `"auto"`) wants it."""
+        return remat == "auto" or all(bool(plan.speed.remat) == (remat == "on") for plan in self.phases)
+
     def from_now(self, spent_seconds, price_per_hour, now=None):
         """Returns the plan with the time at which it ends and its whole cost.
 

@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
+import time
 
 from budgetbert.hardware import is_accelerated
 from budgetbert.training.plan import batch, calibration, memory
 from budgetbert.training.plan.calibration import Speed
+from budgetbert.training.plan.memory import DoesNotFit
 from budgetbert.training.plan.plan import Plan
 from budgetbert.training.recipe import describe_schedule
 
@@ -67,26 +69,49 @@ class Planner:
         return batch_size, reason, speeds
 
     def _calibrate(self, phase, micro_batch_size, batch_size):
-        """Measures the speed at a micro-batch size, or at the best that suits the devices and divides the batch."""
+        """Returns the `Speed` at a micro-batch size, or at the best that suits the devices and divides the batch.
+
+        Where no micro-batch that is worth it fits, and `--remat` leaves that open, blocks are computed again in the
+        backward pass.
+        """
+        self.devices.check_rows(batch_size, "a batch")
+        self.devices.check_rows(micro_batch_size, "a micro-batch")
+        began, wanted = time.monotonic(), self.options.remat
+        self.step.remat = wanted == "on"
+        try:
+            speed = self._measure(phase, micro_batch_size, batch_size, open_to_remat=wanted == "auto")
+            return dataclasses.replace(speed, remat="as asked for" if wanted == "on" else "")
+        except DoesNotFit as error:
+            if wanted != "auto":
+                mend = ", or give --remat on" if wanted == "off" else ""
+                raise DoesNotFit(f"{str(error).removesuffix('.')}{mend}.") from error
+        self.step.remat = True
+        speed = self._measure(phase, micro_batch_size, batch_size)
+        return dataclasses.replace(speed, remat="micro-batches do not fit otherwise", seconds=time.monotonic() - began)
+
+    def _measure(self, phase, micro_batch_size, batch_size, open_to_remat=False):
+        """As `_calibrate`, with `step.remat` as it is; raises `DoesNotFit` in all processes or in none."""
         devices, broadcast = self.devices, self.devices.processes.broadcast
-        devices.check_rows(batch_size, "a batch")
-        devices.check_rows(micro_batch_size, "a micro-batch")
+        asked_for = bool(micro_batch_size and self.options.micro_batch_size)
+        # The processes must try the same sizes. On an accelerator what does not fit is an error that can be told.
+        available = None if is_accelerated() else broadcast(memory.available())
+        if available and (asked_for or open_to_remat):
+            rows = micro_batch_size // devices.count if asked_for else 1
+            memory.check_rows(rows, self.step, *phase.row_shape, available)
         if micro_batch_size:
-            asked_for = bool(self.options.micro_batch_size)
-            if asked_for and not is_accelerated():  # On an accelerator what does not fit is an error that can be told.
-                memory.check_rows(micro_batch_size // devices.count, self.step, *phase.row_shape)
-            sizes = calibration.Sizes(micro_batch_size, micro_batch_size, batch_size, asked_for)
+            least = micro_batch_size if open_to_remat else 1
+            sizes = calibration.Sizes(micro_batch_size, micro_batch_size, batch_size, asked_for, least=least)
         else:
-            # The processes may have different memories left, and must try the same sizes. These are rows of one device.
-            limit, available = (batch_size or phase.phase.batch_size) // devices.count, memory.available()
-            if available and not is_accelerated():
+            limit = (batch_size or phase.phase.batch_size) // devices.count  # rows of one device
+            if available:
                 limit = min(limit, memory.most_rows(self.step, *phase.row_shape, available / devices.count))
             if self.options.batch_ramp and is_accelerated():
                 limit //= 16  # The ramp goes in micro-batches, Cramming's in 16 of them.
             limit = broadcast(max(1, limit))
             row_flops = max(phase.flops_at_points) * phase.sequence_length
             rate, rows = self.device.matmul_rate / devices.count, batch_size and batch_size // devices.count
-            sizes = calibration.choose_sizes(row_flops, rate, limit, phase.sequence_length, rows).times(devices.count)
+            sizes = calibration.choose_sizes(row_flops, rate, limit, phase.sequence_length, rows)
+            sizes = dataclasses.replace(sizes, least=sizes.least if open_to_remat else 1).times(devices.count)
         rows, held_out = phase.training_rows(phase.predictions), phase.validation_rows()
         speed = calibration.calibrate(self.step, rows, held_out, sizes, broadcast=broadcast)
         return Speed.from_json(broadcast(dataclasses.asdict(speed)))
@@ -94,6 +119,7 @@ class Planner:
     def _make(self, phase, batch_size, reason, speed):
         """Returns the `Plan` of a phase with a batch size."""
         config, *row = phase.row_shape
+        self.step.remat = bool(speed.remat)
         held = memory.estimate(self.step, config, speed.micro_batch_size // self.devices.count, *row)
         if speed.memory[0]:
             held = held.with_total(*speed.memory)

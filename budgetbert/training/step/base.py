@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from budgetbert.errors import InputError
+from budgetbert.layers.dropout import seed_states
 from budgetbert.optimizers import loss_scale
 from budgetbert.processes import Processes
 
@@ -100,7 +101,7 @@ class BaseStep:
         self.variables = model.trainable_variables
         optimizer.build(self.variables)
         # The state of a SeedGenerator is (seed, counter), and the counter is set anew for every micro-batch.
-        self.seed_states = [v for v in model.non_trainable_variables if v.path.endswith("seed_generator_state")]
+        self.seed_states = seed_states(model)
         # Losses are sums; divided by the rows of a micro-batch they, and so the scale, are of the usual size. The first
         # micro-batch fixes the divisor. It cancels out, so any later one may have other rows.
         self.loss_divisor, self._scale = None, None
@@ -110,6 +111,15 @@ class BaseStep:
                 "good_steps": keras.Variable(0, dtype="int32", trainable=False, name="good_steps"),
                 "divisor": keras.Variable(1.0, dtype="float32", trainable=False, name="loss_divisor"),
             }
+
+    @property
+    def remat(self):
+        """bool. Whether the encoder's blocks are computed again in the backward pass; may change between calls."""
+        return self.model.backbone.remat
+
+    @remat.setter
+    def remat(self, value):
+        self.model.backbone.remat = value
 
     @property
     def scale_state(self):

@@ -63,7 +63,9 @@ class Step(BaseStep):
     def __init__(self, model, optimizer, objective, clip_norm, devices):
         super().__init__(model, optimizer, objective, clip_norm)
         self._mesh = devices.mesh
-        self._accumulate, self._apply = self._accumulate_on(self._mesh), self._apply_on(self._mesh)
+        # Without and with `remat`, which is read while a program is traced.
+        self._accumulates = [self._accumulate_on(self._mesh) for _ in (False, True)]
+        self._apply = self._apply_on(self._mesh)
         evaluate = self._on_each(self._evaluate_traced, (_EVERYWHERE, _EVERYWHERE, _SPLIT), _EVERYWHERE, self._mesh)
         self._evaluate = jax.jit(evaluate)
         self._open_sums = jax.jit(self._open_sums_traced, out_shardings=self._sharding(_SPLIT))
@@ -91,7 +93,8 @@ class Step(BaseStep):
         self.drop()
 
     def accumulate(self, batches, count, first):
-        self._sums, ticket = self._accumulate(*self._accumulate_arguments(batches, count, first))
+        accumulate = self._accumulates[self.remat]
+        self._sums, ticket = accumulate(*self._accumulate_arguments(batches, count, first))
         return ticket.addressable_data(0)
 
     def apply(self, learning_rate):
@@ -127,7 +130,7 @@ class Step(BaseStep):
         """
         arguments = self._accumulate_arguments(batches, 1, 0)
         if mesh is None:
-            return self._accumulate.lower(*arguments).compile()
+            return self._accumulates[self.remat].lower(*arguments).compile()
         return self._accumulate_on(mesh).lower(*_shapes_on(mesh, arguments)).compile()
 
     def compile_apply(self, mesh=None):

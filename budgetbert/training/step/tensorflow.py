@@ -87,7 +87,8 @@ class Step(BaseStep):
         self._sums_of = [self._make_sums(name) for name in names]
         # A graph for each shape of rows (of each phase, of each number of prediction slots): one graph for several, as
         # of reduce_retracing, adds in another order, and a resumed run that sees only the last shape in another again.
-        self._accumulate = tf.function(self._accumulate_in_graph, autograph=False)
+        # Without and with `remat`, which is read while a graph is traced.
+        self._accumulates = [tf.function(self._accumulate_in_graph, autograph=False) for _ in (False, True)]
         self._apply = tf.function(self._apply_in_graph, autograph=False)
         self._evaluate = tf.function(self._evaluate_in_graph, autograph=False)
 
@@ -102,7 +103,8 @@ class Step(BaseStep):
 
     def accumulate(self, batches, count, first):
         self._fix_loss_divisor(batches)
-        return self._accumulate(self._split(batches, axis=1), tf.constant(count), tf.constant(first, tf.int64))
+        accumulate = self._accumulates[self.remat]
+        return accumulate(self._split(batches, axis=1), tf.constant(count), tf.constant(first, tf.int64))
 
     def apply(self, learning_rate):
         return self._apply(tf.constant(learning_rate, tf.float32))

@@ -13,6 +13,7 @@ from budgetbert.models import BertBudgetMaskedLM
 from budgetbert.training.plan import calibration
 from budgetbert.training.plan import device as devices
 from budgetbert.training.plan.calibration import Sizes, Trial, calibrate, choose_sizes, search
+from budgetbert.training.plan.memory import DoesNotFit
 from budgetbert.training.step.base import make_step
 from budgetbert.training.step.objectives import MaskedLanguageModeling
 from tests.training.runs import train
@@ -186,10 +187,17 @@ class TestSizes:
 
     def test_an_accelerator_starts_with_8192_tokens_and_goes_up_to_a_second(self, monkeypatch):
         monkeypatch.setattr(devices, "is_accelerated", lambda: True)
-        assert choose_sizes(240e9, 400e12, 4096, 128) == Sizes(64, 1024)  # BERT-large: 1,667 rows a second
-        assert choose_sizes(960e9, 400e12, 4096, 512) == Sizes(16, 256)
-        assert choose_sizes(3.6e9, 400e12, 4096, 128) == Sizes(64, 4096)  # the published batch
-        assert choose_sizes(240e9, 400e12, 32, 128, 32) == Sizes(32, 32, 32)
+        assert choose_sizes(240e9, 400e12, 4096, 128) == Sizes(64, 1024, least=8)  # BERT-large: 1,667 rows a second
+        assert choose_sizes(960e9, 400e12, 4096, 512) == Sizes(16, 256, least=2)
+        assert choose_sizes(3.6e9, 400e12, 4096, 128) == Sizes(64, 4096, least=8)  # the published batch
+        assert choose_sizes(240e9, 400e12, 32, 128, 32) == Sizes(32, 32, 32, least=8)
+        assert choose_sizes(240e9, 400e12, 4, 128, 4) == Sizes(4, 4, 4, least=4)
+
+    def test_fewer_than_1024_tokens_are_not_worth_it_on_an_accelerator(self):
+        sizes = Sizes(64, 64, least=8).times(2)
+        assert sizes.below(32, MemoryError()).first == 16
+        with pytest.raises(DoesNotFit, match="not even 16 rows at a time fit into the memory"):
+            sizes.below(16, MemoryError())
 
 
 @pytest.fixture(scope="module")

@@ -26,13 +26,17 @@ def batches(rows, length, predictions):
     return stack([{**batch, **{name: np.ones((rows, predictions), dtype) for name, dtype in slots.items()}}], 8)
 
 
-@pytest.mark.parametrize(("preset", "rows", "length"), [("tiny_24h", 64, 128), ("tiny_crammed", 8, 512)])
-def test_the_estimate_is_within_half_of_the_compiler_s_account(preset, rows, length, tmp_path):
+@pytest.mark.parametrize(
+    ("preset", "rows", "length", "remat"),
+    [("tiny_24h", 64, 128, False), ("tiny_24h", 64, 128, True), ("tiny_crammed", 8, 512, False)],
+)
+def test_the_estimate_is_within_half_of_the_compiler_s_account(preset, rows, length, remat, tmp_path):
     if keras.backend.backend() != "jax":
         pytest.skip("only JAX's compiler gives an account")
     import jax
 
     step, config = make(preset)
+    step.remat = remat
     predictions = round(0.15 * length)
     kept = jax.config.jax_compilation_cache_dir
     try:
