@@ -52,15 +52,18 @@ class Finetuning:
         identity: dict. What else decides the result, for each run's `recipe.json`.
         signals: `Signals`.
         say: function of a str, for people.
+        remat: bool. Whether the encoder's blocks are computed again in the backward pass. Defaults to `False`.
     """
 
-    def __init__(self, pretrained, task, protocol, examples, start, device, directory, identity, signals, say):
+    def __init__(
+        self, pretrained, task, protocol, examples, start, device, directory, identity, signals, say, remat=False
+    ):
         self.task, self.protocol, self.device = task, protocol, device
         self.directory, self.identity, self.signals, self.say = directory, identity, signals, say
         self.start = start
         self.examples, self.tokenizer = examples, pretrained.tokenizer
         self.main_metric = protocol.metric_of(task)
-        self.pretrained = pretrained
+        self.pretrained, self.remat = pretrained, remat
         self.step = None
 
     def __call__(self, seeds):
@@ -179,7 +182,7 @@ class Finetuning:
             step=self.step,
             feed=Feed(lambda predictions: batches, rows),
             schedules=Schedules(
-                learning_rate=lambda x: configuration["learning_rate"] * protocol.factor(x),
+                learning_rate=lambda x: configuration["learning_rate"] * protocol.factor(x, steps),
                 batch_size=lambda x: rows,
                 flops_per_token=lambda predictions: per_token,
             ),
@@ -205,6 +208,7 @@ class Finetuning:
         )
         exclude_from_weight_decay(optimizer, model.trainable_variables)
         self.step = make_step(model, optimizer, Classification(), protocol.clip_norm)
+        self.step.remat = self.remat
 
     def _validate(self, stopped=lambda: False):
         if stopped():

@@ -10,7 +10,7 @@ from budgetbert.errors import InputError
 from budgetbert.finetuning import data
 from budgetbert.finetuning.classifier import Pretrained
 from budgetbert.finetuning.finetune import Finetuning, Interrupted
-from budgetbert.finetuning.protocols import PROTOCOLS, steps_of
+from budgetbert.finetuning.protocols import protocol_of, steps_of
 from budgetbert.finetuning.published.submission import check_submission, write_submission
 from budgetbert.finetuning.published.testing import judge_diagnostic, predict_tests
 from budgetbert.finetuning.report import print_result, write_report
@@ -45,7 +45,7 @@ def finetune(options, load_model=load_any):
 
 def _finetune(options, load_model, signals):
     console = LastingConsole(soft_wrap=True, highlight=False)
-    protocol = PROTOCOLS[options.protocol]
+    protocol = protocol_of(options.protocol, options.cola_warmup)
     seeds = options.seeds or protocol.seeds
     source = data.open_source(options.glue_dir)
     tasks, missing = data.choose_tasks(options.tasks, source)
@@ -92,6 +92,7 @@ def _finetune(options, load_model, signals):
                 identity=of_run,
                 signals=signals,
                 say=console.print,
+                remat=options.remat,
             )
             entry = finetuning(seeds)
             result["tasks"][task.name] = {**entry, "notes": [*notes, *entry["notes"]]}

@@ -4,6 +4,8 @@ import dataclasses
 
 from budgetbert import finetuning_rule as finetuning
 from budgetbert import schedules
+from budgetbert.errors import InputError
+from budgetbert.finetuning.tasks import TASKS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Protocol:
         weight_decay: float.
         beta_2, epsilon: float. Of AdamW; beta_1 is 0.9.
         schedule: str, `"cosine"` or `"linear"`, falling to 0.
-        warmup: float. Share of the steps.
+        warmup: float. Share of the steps of each task.
         clip_norm: float or `None`.
         drop_last: bool. Whether the rows beyond the last whole batch of an epoch are left out of it.
         seeds: int. How many, unless `--seeds` says otherwise.
@@ -34,6 +36,7 @@ class Protocol:
             first.
         max_steps: int or `None`. Where fewer than the epochs have.
         deviations: tuple of str. What differs from the published protocol, or is not confirmed.
+        warmup_steps: int or `None` (default). Steps of warm-up in every task, in place of `warmup`.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Protocol:
     main_metrics: dict = dataclasses.field(default_factory=dict)
     max_steps: int | None = None
     deviations: tuple = ()
+    warmup_steps: int | None = None
 
     @property
     def configurations(self):
@@ -65,10 +69,29 @@ class Protocol:
         """Returns the protocol (`Protocol`) for an encoder's width (int) and a task's number of examples (int)."""
         return self
 
-    def factor(self, x):
-        """Returns what the learning rate is multiplied by at a share x of the steps."""
+    def factor(self, x, steps):
+        """Returns what the learning rate is multiplied by at a share x of so many steps (int)."""
         schedule = {"cosine": schedules.cosine, "linear": schedules.linear}[self.schedule]
-        return schedule(x, warmup=self.warmup)
+        warmup = self.warmup if self.warmup_steps is None else self.warmup_steps / steps
+        # A task that ends within its warm-up is all rise, as with Transformers' schedules.
+        return x / warmup if x < warmup else schedule(x, warmup=warmup)
+
+    def with_warmup_of_cola(self):
+        """Returns the protocol with CoLA's steps of warm-up in every task, 267 of Cramming's, as its code has them.
+
+        The code turns the share into steps at the first task of GLUE, and keeps those for all.
+
+        Raises:
+            InputError: if the batch or the epochs of CoLA are not one for all.
+        """
+        if self.epochs is None or len(self.batch_sizes) != 1:
+            raise InputError(
+                f"--cola_warmup is for a protocol with one batch size: {self.name} has others, take cramming or "
+                "cramming_bert."
+            )
+        steps = int(self.warmup * steps_of(self, TASKS["cola"].train.rows, self.batch_sizes[0]))
+        kept = tuple(text for text in self.deviations if not text.startswith(_OWN_WARMUP))
+        return dataclasses.replace(self, warmup_steps=steps, deviations=kept)
 
     def metric_of(self, task):
         """Returns the metric (str) that chooses the configuration and the median seed of a `Task`."""
@@ -77,7 +100,10 @@ class Protocol:
     @property
     def settings(self):
         """dict for `glue.json`; in every protocol the model of the last epoch counts."""
-        return {**dataclasses.asdict(self), "mnli_transfer": list(self.mnli_transfer), "selection": "last epoch"}
+        settings = {**dataclasses.asdict(self), "mnli_transfer": list(self.mnli_transfer), "selection": "last epoch"}
+        if self.warmup_steps is None:  # Directories of before have none.
+            del settings["warmup_steps"]
+        return settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +118,7 @@ class BudgetProtocol(Protocol):
 
 
 _BUCKETS = "batches are of texts of similar length, cut from 32 shuffled batches at a time"
+_OWN_WARMUP = "warm-up of "  # of each task, as the deviation begins that `with_warmup_of_cola` undoes
 _SINGLE = "a single text is [CLS] A [SEP], where the original adds a second [SEP]"
 
 PROTOCOLS = {
@@ -112,8 +139,32 @@ PROTOCOLS = {
             drop_last=True,
             seeds=5,
             deviations=(
-                "warm-up of 10 % in every task (the original computes 267 steps for its first task, CoLA, and keeps "
-                "them for all: 23 % of MRPC, 34 % of RTE, 0.2 % of MNLI)",
+                f"{_OWN_WARMUP}10 % in every task (the original computes 267 steps for its first task, CoLA, and keeps "
+                "them for all: 23 % of MRPC, 34 % of RTE, 0.2 % of MNLI; --cola_warmup does so too)",
+                _BUCKETS,
+                _SINGLE,
+            ),
+        ),
+        Protocol(
+            name="cramming_bert",
+            description="Cramming's for BERT and RoBERTa, its `eval=GLUE`: 10 epochs with decay, last epoch, dev",
+            learning_rates=(2e-5,),
+            batch_sizes=(32,),
+            epochs=10,
+            weight_decay=0.1,
+            beta_2=0.98,
+            epsilon=1e-6,
+            schedule="linear",
+            warmup=0.06,
+            clip_norm=None,
+            drop_last=True,
+            seeds=5,
+            sequence_length=1024,
+            deviations=(
+                "10 epochs as in the code, 5 in the paper",
+                "texts are cut where the model's positions end, if that is before 1,024 tokens",
+                f"{_OWN_WARMUP}6 % in every task (the original keeps CoLA's 160 steps for all; --cola_warmup does so "
+                "too)",
                 _BUCKETS,
                 _SINGLE,
             ),
@@ -173,6 +224,11 @@ PROTOCOLS = {
         ),
     )
 }
+
+
+def protocol_of(name, cola_warmup=False):
+    """Returns the `Protocol` of a name, with CoLA's steps of warm-up in every task if so wanted."""
+    return PROTOCOLS[name].with_warmup_of_cola() if cola_warmup else PROTOCOLS[name]
 
 
 def steps_per_epoch(protocol, rows, batch_size):

@@ -39,7 +39,14 @@ def glue(tmp_path_factory):
 
 def run(glue_dir, output_dir, protocol=TOY, model=None, **flags):
     values = {"tasks": "cola", "seeds": 2, "max_train_examples": None, "random_weights": False, "precision": "float32"}
-    values |= {"submit": False, "protocol": protocol.name, "glue_dir": glue_dir, "output_dir": str(output_dir)}
+    values |= {
+        "cola_warmup": False,
+        "remat": False,
+        "submit": False,
+        "protocol": protocol.name,
+        "glue_dir": glue_dir,
+        "output_dir": str(output_dir),
+    }
     options = types.SimpleNamespace(model="runs/none/model.keras", **values)
     vars(options).update(flags)
     keras.utils.set_random_seed(0)
@@ -284,7 +291,7 @@ def test_losses_are_those_of_hugging_face(glue):
     losses = []
     for step, batch in enumerate(batches):
         for group in optimizer.param_groups:
-            group["lr"] = rate * protocol.factor(step / steps)
+            group["lr"] = rate * protocol.factor(step / steps, steps)
         names = {"token_ids": "input_ids", "padding_mask": "attention_mask", "segment_ids": "token_type_ids"}
         inputs = {names[name]: torch.tensor(batch[name], dtype=torch.long) for name in names}
         loss = theirs(**inputs, labels=torch.tensor(batch["labels"], dtype=torch.long)).loss
@@ -306,7 +313,7 @@ def our_losses(model, protocol, batches, rate):
     losses = []
     for number, batch in enumerate(batches):
         step.accumulate(stack([batch], 1), 1, number)
-        scalars = step.apply(rate * protocol.factor(number / len(batches)))
+        scalars = step.apply(rate * protocol.factor(number / len(batches), len(batches)))
         losses.append(float(scalars["loss"]) / float(scalars["weight"]))
     return losses
 

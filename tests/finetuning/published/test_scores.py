@@ -52,6 +52,13 @@ def test_the_protocol_of_the_same_name_differs_only_by_what_its_authors_did():
     assert tuple(differences(make_result(), ROWS["Cramming v2"])) == ROWS["Cramming v2"].caveats
 
 
+def test_the_warm_up_of_cola_leaves_no_caveat_of_it():
+    row = ROWS["BERT-base, by Cramming's harness"]
+    for settings, told in (({}, True), ({"warmup_steps": 160}, False)):
+        result = {**make_result(settings=settings), "protocol": "cramming_bert"}
+        assert differences(result, row) == (list(row.caveats) if told else [])
+
+
 def test_another_protocol_of_ours_differs_by_its_settings():
     result = {**make_result(), "protocol": "quick"}
     assert "other settings of finetuning" in differences(result, ROWS["Cramming v2"])
