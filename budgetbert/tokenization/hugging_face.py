@@ -13,6 +13,8 @@ from budgetbert.tokenization.checkpoint import LONGEST_WORD
 from budgetbert.tokenization.normalizer import Normalizer
 from budgetbert.tokenization.vocabulary import SPECIAL_TOKENS, plain_tokenizer, standalone_tokenizer
 
+# What crammed-BERT calls the special tokens.
+_CRAMMED = {"<pad>": "[PAD]", "<unk>": "[UNK]", "<cls>": "[CLS]", "<sep>": "[SEP]", "<mask>": "[MASK]"}
 # Case, accents, white space, punctuation, digits, quotation marks and Chinese characters.
 _PROBES = (
     "The Film Is A Masterpiece",
@@ -72,6 +74,30 @@ def read_tokenizer(hf_tokenizer):
     if backend.pre_tokenizer is None:
         raise ValueError("The checkpoint's tokenizer does not split text into words, as BERT's does.")
     return vocabulary, _equal_normalizer(backend, described, model.get("max_input_chars_per_word", LONGEST_WORD))
+
+
+def read_crammed_tokenizer(path):
+    """Reads the tokenizer of crammed-BERT's own code.
+
+    Runs of punctuation ("...") are one piece in it and split here.
+
+    Args:
+        path: str. Of its `tokenizer.json`.
+
+    Returns:
+        Tuple of the vocabulary (list of str), in which special tokens have the names that they have here, and the
+        `Normalizer`.
+
+    Raises:
+        ValueError: if it is no such tokenizer.
+    """
+    described = Tokenizer.from_file(path)
+    model, entries = json.loads(described.to_str())["model"], described.get_vocab()
+    if model["type"] != "WordPiece" or not set(_CRAMMED) <= set(entries):
+        raise ValueError(f"{path} has no WordPiece with {', '.join(_CRAMMED)}, as crammed-BERT's is.")
+    vocabulary = [_CRAMMED.get(token, token) for token in sorted(entries, key=entries.get)]
+    normalize = described.normalizer.normalize_str
+    return vocabulary, Normalizer(normalize("A") == "a", normalize("\u00e9") == "e", "cramming")
 
 
 def _equal_normalizer(backend, described, longest_word):
