@@ -99,6 +99,7 @@ class BaseStep:
         self.objective = objective
         self.clip_norm = clip_norm
         self.variables = model.trainable_variables
+        self.trained = [True] * len(self.variables)
         optimizer.build(self.variables)
         # The state of a SeedGenerator is (seed, counter), and the counter is set anew for every micro-batch.
         self.seed_states = seed_states(model)
@@ -184,6 +185,24 @@ class BaseStep:
         if self._scale is not None:
             self.scale_state = {"scale": loss_scale.INITIAL, "good_steps": 0}
         self.reload()
+
+    def train_only(self, is_trained):
+        """From now on `apply` changes some variables alone, and the norm of the gradient is of theirs.
+
+        Args:
+            is_trained: function of a `keras.Variable` that returns a bool.
+        """
+        trained = [bool(is_trained(variable)) for variable in self.variables]
+        if trained != self.trained:
+            self.trained = trained
+            self._compile_apply()
+
+    def _compile_apply(self):
+        """Makes `apply` anew, where a backend compiles it."""
+
+    def _of_trained(self, values):
+        """Returns those of a list of values, one for each variable, whose variable is trained."""
+        return [value for value, trained in zip(values, self.trained, strict=True) if trained]
 
     def clip_factor(self, norm, minimum):
         """What the gradient is multiplied by, given its global norm; `minimum` is the backend's function."""

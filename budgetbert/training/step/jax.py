@@ -65,11 +65,14 @@ class Step(BaseStep):
         self._mesh = devices.mesh
         # Without and with `remat`, which is read while a program is traced.
         self._accumulates = [self._accumulate_on(self._mesh) for _ in (False, True)]
-        self._apply = self._apply_on(self._mesh)
+        self._compile_apply()
         evaluate = self._on_each(self._evaluate_traced, (_EVERYWHERE, _EVERYWHERE, _SPLIT), _EVERYWHERE, self._mesh)
         self._evaluate = jax.jit(evaluate)
         self._open_sums = jax.jit(self._open_sums_traced, out_shardings=self._sharding(_SPLIT))
         self.reload()
+
+    def _compile_apply(self):
+        self._apply = self._apply_on(self._mesh)
 
     def _accumulate_on(self, mesh):
         inputs = (_EVERYWHERE, _SPLIT, _EVERYWHERE, _EVERYWHERE, _ROWS, _EVERYWHERE, _EVERYWHERE)
@@ -215,7 +218,7 @@ class Step(BaseStep):
         if scale:
             scalars["loss_scale"] = scale["scale"]
             denominator *= self._loss_factor(scale)
-        norm = scalars["gradient_norm"] = _global_norm(totals["gradients"]) / denominator
+        norm = scalars["gradient_norm"] = _global_norm(self._of_trained(totals["gradients"])) / denominator
         scalars["parameter_norm"] = _global_norm(values)
         factor = self.clip_factor(norm, jnp.minimum) / denominator
         finite = jnp.isfinite(norm) & jnp.isfinite(totals["loss"])
@@ -224,8 +227,14 @@ class Step(BaseStep):
             slots = zip(self.optimizer.variables, optimizer_values, strict=True)
             rate = self.optimizer.learning_rate
             optimizer_values = [learning_rate if variable is rate else value for variable, value in slots]
-            gradients = [total * factor for total in totals["gradients"]]
-            return self.optimizer.stateless_apply(optimizer_values, gradients, values)
+            gradients = [
+                total * factor if trained else jnp.zeros_like(total)
+                for total, trained in zip(totals["gradients"], self.trained, strict=True)
+            ]
+            stepped, slots = self.optimizer.stateless_apply(optimizer_values, gradients, values)
+            # Of those that stay the weight decay is left out, too.
+            kept = zip(values, stepped, self.trained, strict=True)
+            return [new if trained else old for old, new, trained in kept], slots
 
         def skip(values, optimizer_values):
             return values, list(optimizer_values)

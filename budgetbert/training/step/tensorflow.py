@@ -89,8 +89,11 @@ class Step(BaseStep):
         # of reduce_retracing, adds in another order, and a resumed run that sees only the last shape in another again.
         # Without and with `remat`, which is read while a graph is traced.
         self._accumulates = [tf.function(self._accumulate_in_graph, autograph=False) for _ in (False, True)]
-        self._apply = tf.function(self._apply_in_graph, autograph=False)
+        self._compile_apply()
         self._evaluate = tf.function(self._evaluate_in_graph, autograph=False)
+
+    def _compile_apply(self):
+        self._apply = tf.function(self._apply_in_graph, autograph=False)
 
     def _make_sums(self, device):
         """Returns the variables that the gradients, the loss and the weight are added to, as a list in this order.
@@ -177,6 +180,7 @@ class Step(BaseStep):
     def _apply_in_graph(self, learning_rate):
         sums = self._strategy.run(lambda: [tf.identity(total) for total in self._sums_here()])
         *gradient_sums, loss, weight = (self._total(value) for value in sums)
+        gradient_sums, variables = self._of_trained(gradient_sums), self._of_trained(self.variables)
         scalars = {"loss": loss, "weight": weight}
         denominator = weight
         if self._scale is not None:
@@ -189,7 +193,7 @@ class Step(BaseStep):
 
         def step():
             self.optimizer.learning_rate.assign(learning_rate)
-            self.optimizer.apply([total * factor for total in gradient_sums], self.variables)
+            self.optimizer.apply([total * factor for total in gradient_sums], variables)
             return tf.constant(True)
 
         tf.cond(finite, step, lambda: tf.constant(False))

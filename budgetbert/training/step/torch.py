@@ -87,7 +87,8 @@ class Step(BaseStep):
 
     @torch.no_grad()
     def apply(self, learning_rate):
-        gradients = [v.value.grad for v in self.variables]
+        variables = self._of_trained(self.variables)
+        gradients = [v.value.grad for v in variables]
         self._devices.sum([*gradients, self._loss, self._weight])
         scalars = {"loss": self._loss.clone(), "weight": self._weight.clone()}
         denominator = scalars["weight"]
@@ -102,7 +103,7 @@ class Step(BaseStep):
             factor = self.clip_factor(norm, lambda one, ratio: torch.clamp(ratio, max=one)) / denominator
             self.optimizer.learning_rate.assign(learning_rate)
             torch._foreach_mul_(gradients, factor)
-            self.optimizer.apply(gradients, self.variables)
+            self.optimizer.apply(gradients, variables)
         if self._scale is not None:
             scale, good_steps = next_scale(scalars["loss_scale"], self._scale["good_steps"].value, finite)
             self._scale["scale"].assign(scale)

@@ -7,7 +7,7 @@ from budgetbert.batches import Loader, Masking, stack
 from budgetbert.layers import SelfAttention, feed_forward, heads
 from budgetbert.layers.norms import LayerNormalization
 from budgetbert.models import BertBudgetMaskedLM
-from budgetbert.optimizers import exclude_from_weight_decay, is_decayed
+from budgetbert.optimizers import Lamb, Muon, exclude_from_weight_decay, is_decayed
 from budgetbert.training.step.base import make_step
 from budgetbert.training.step.losses import cross_entropy
 from budgetbert.training.step.objectives import MaskedLanguageModeling
@@ -279,3 +279,22 @@ def test_50_steps_have_the_losses_of_the_plain_formulas(loader, monkeypatch, pre
         monkeypatch.setattr(LayerNormalization, "call", keras.layers.LayerNormalization.call)
     np.testing.assert_allclose(*losses, rtol=tolerance)
     assert losses[0][-1] < 0.9 * losses[0][0]
+
+
+@pytest.mark.parametrize("make_optimizer", [keras.optimizers.AdamW, Lamb, Muon])
+def test_what_is_not_trained_stays_to_the_bit_and_does_not_count_in_the_norm(loader, make_optimizer):
+    step = make(optimizer=make_optimizer(1e-3, weight_decay=0.5))
+    before = weights(step)
+    norm_of_all = train(step, loader, 8, (1,), learning_rate=0.0)["gradient_norm"]
+    start_again(step, before)
+    step.train_only(lambda variable: "block_" not in variable.path)
+    norm = train(step, loader, 8, (1,))["gradient_norm"]
+    after = weights(step)
+    assert {path for path in before if (before[path] != after[path]).any()} == {
+        path for path in before if "block_" not in path
+    }
+    assert 0 < norm < norm_of_all
+    step.train_only(lambda variable: True)
+    train(step, loader, 8, (1,))
+    last = weights(step)
+    assert all((after[path] != last[path]).any() for path in after)
