@@ -11,6 +11,7 @@ from budgetbert.models import (
 )
 from budgetbert.models.crammed_checkpoint import MODEL_TYPE, load_crammed
 from budgetbert.models.hugging_face import FAMILIES, from_torch, from_transformers
+from budgetbert.models.task import RandomHead
 from budgetbert.tokenization.hugging_face import read_tokenizer
 
 
@@ -76,6 +77,7 @@ def _load_model(directory, family, classifies):
     if found["missing_keys"]:
         warnings.warn(
             f"{directory} has no weights for {', '.join(sorted(found['missing_keys']))}: they start at random.",
+            RandomHead,
             stacklevel=3,
         )
     return hf_model

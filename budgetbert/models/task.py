@@ -16,6 +16,10 @@ from budgetbert.presets import PRESETS, preset_config
 _PASSED_ON = ("name", "trainable", "compile")
 
 
+class RandomHead(UserWarning):
+    """A model was loaded whose head, or a part of it, its files do not hold: it starts at random."""
+
+
 def check_parts(cls, backbone, preprocessor):
     """Raises a `ValueError` where an encoder and a preprocessor do not make a task.
 
@@ -216,6 +220,7 @@ class PresetTask:
             warnings.warn(
                 f"{preset} holds no head of a {type(self).__name__}: {', '.join(head)} start from random values, so "
                 "train them before you use what the model predicts.",
+                RandomHead,
                 stacklevel=3,
             )
 

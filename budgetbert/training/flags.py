@@ -16,6 +16,7 @@ from budgetbert.presets import PRESETS, parse_config
 from budgetbert.schedules import CURVES, MaskRate, parse_mask_rate
 from budgetbert.training.loop.guards import EarlyStop
 from budgetbert.training.plan.batch import check_batch_sizes
+from budgetbert.training.plan.initial_model import InitialModel
 from budgetbert.training.run.loggers import parse_loggers
 
 # Of a batch at most: 256 times that of LAMB, the largest of the published ones.
@@ -26,7 +27,9 @@ _HIGHEST_RATE = 10.0
 # entropy (docs/LOG.md, 2026-11-21), a mini_crammed does.
 _DEMO = {"preset": "mini_crammed", "corpus": "demo", "budget": "4m", "marks": None}
 _HIGHEST_NORM = 1e6
-_PATHS = ("corpus", "output_dir")  # Of several processes where they lie may differ, what stands there may not.
+_REQUIRED = ("corpus", "output_dir")
+# Of several processes where these lie may differ, what stands there may not.
+_PATHS = (*_REQUIRED, "initial_model")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +142,13 @@ class Options:
     budget: Budget = _flag(None, _STRING, _RECIPE, _BUDGETS, parse=Budget.parse)
     preset: str = _flag(
         None, _STRING, _RECIPE, "An architecture, or mini or tiny for a small one of this recipe's family."
+    )
+    initial_model: InitialModel | None = _flag(
+        CIRCUMSTANCE,
+        _STRING,
+        None,
+        "A trained model to go on from: a model.keras, a preset's folder, a BERT of Hugging Face (folder or hub name).",
+        parse=InitialModel.read,
     )
     batch_size: int | None = _flag(
         DECISIVE, _INTEGER, None, "Rows of an optimizer step; default: it follows from the plan.", 1, _ROWS
@@ -270,6 +280,11 @@ class Options:
         read["config"] = read["config"] or {}
         return cls(**read, given=given)
 
+    @property
+    def model_name(self):
+        """str. The preset, or what is told of the `--initial_model` in its place."""
+        return self.initial_model.name if self.initial_model else self.preset
+
     def written(self, kind):
         """Returns a dict of the values as given that are `DECISIVE`, or `CIRCUMSTANCE`."""
         return {field.name: self.given[field.name] for field in _fields() if field.metadata["written"] == kind}
@@ -317,38 +332,52 @@ def was_given(name):
     return flags.FLAGS[name].present > 0
 
 
-def read_flags(family, demo=None, defaults=None):
+def read_flags(family, demo=None, defaults=None, new_vocabulary=False):
     """Returns the `Options` of the command line; `--demo` stands for those that were not given.
 
     Args:
         family: str. Of the recipe, see `Options.read`.
         demo: dict of values of flags that `--demo` stands for in this recipe, besides those that it does in all.
         defaults: dict of values that stand for flags that were not given, in place of those they were defined with.
+        new_vocabulary: bool. Whether the corpus may have another vocabulary than the `--initial_model`. Defaults to
+            `False`.
 
     Raises:
         InputError: if a flag is missing that has no default, cannot be read or is no positive number, or the corpus
-            is not there.
+            is not there, or has other tokens than the model.
     """
     values = {field.name: flags.FLAGS[field.name].value for field in _fields()}
     instead = {**(defaults or {}), **({**_DEMO, **(demo or {})} if values["demo"] else {})}
     values.update({name: value for name, value in instead.items() if not was_given(name)})
-    for name in _PATHS:
+    for name in _REQUIRED:
         if not values[name]:
             raise InputError(
                 f"--{name} is missing: name one, or see a run in a few minutes with --demo --output_dir DIR."
             )
     check_output_dir(values["output_dir"])
+    for name in ("preset", "config"):
+        if values["initial_model"] and was_given(name):
+            raise InputError(f"--{name} says what --initial_model says too, its architecture: leave --{name} out.")
     options = Options.read(values, family)
-    _check_corpus(options)
+    _check_corpus(options, new_vocabulary)
     return options
 
 
-def _check_corpus(options):
-    """Raises an `InputError` where the corpus is not there, so before Keras is imported; a finished run needs none."""
+def _check_corpus(options, new_vocabulary):
+    """Raises an `InputError` where the corpus is not there, or not for the initial model; a finished run needs none.
+
+    So before Keras is imported.
+    """
     if os.path.exists(os.path.join(options.output_dir, "model.keras")):
         return
     # This import takes a second, which --help and a wrong flag need not wait for.
     from budgetbert.corpus.prepare import check_sources, is_prepared
 
-    if not any(is_prepared(name) for name in (options.corpus, *options.corpus.split(","))):
+    prepared = {name for name in (options.corpus, *options.corpus.split(",")) if is_prepared(name)}
+    if not prepared:
         check_sources(options.corpus)
+    if options.initial_model and not new_vocabulary:
+        from budgetbert.corpus.store import open_corpus
+
+        for name in sorted(prepared):
+            options.initial_model.check_tokens(open_corpus(name))

@@ -3,38 +3,37 @@
 import contextlib
 import functools
 import itertools
-import os
-import shutil
 import sys
 import time
 
 from budgetbert.budget import BudgetClock, PhaseClock, Progress
 from budgetbert.corpus.prepare import check_sources, is_prepared
-from budgetbert.corpus.store import write_vocabulary
 from budgetbert.errors import TrainingError, UnreadableRows
-from budgetbert.files import replacing
 from budgetbert.models.loading import load_result
 from budgetbert.processes import check_alike
 from budgetbert.terminal import LastingConsole
 from budgetbert.training.flags import CIRCUMSTANCE, DECISIVE
+from budgetbert.training.loop.best import Best
 from budgetbert.training.loop.feed import Feed
-from budgetbert.training.loop.guards import Diverged, LossGuard, Signals
+from budgetbert.training.loop.guards import Diverged, LossGuard, Rising, Signals
 from budgetbert.training.loop.hooks import LOG_EVERY, Log, Marks, Save, Validate, keep_back
 from budgetbert.training.loop.loop import Loop, train_phase
+from budgetbert.training.loop.result import finish, show_finished
 from budgetbert.training.loop.state import TrainState, report_corrupt, resume, roll_back
-from budgetbert.training.loop.validation import Samples, Validation
+from budgetbert.training.loop.validation import Samples, Validation, WithOldText
 from budgetbert.training.plan import corpora
 from budgetbert.training.plan.decide import decide, refuse_before_preparing
 from budgetbert.training.plan.device import choose_precision
-from budgetbert.training.plan.model import build_model
+from budgetbert.training.plan.initial_model import open_watched
+from budgetbert.training.plan.model import build_model, take_over
 from budgetbert.training.plan.phase import RunPhase
-from budgetbert.training.recipe import VALIDATION_MASKS, deviations, split_budget
 from budgetbert.training.recipe import Phase as Phase
 from budgetbert.training.recipe import Recipe as Recipe
+from budgetbert.training.recipe import deviations, split_budget
 from budgetbert.training.run.callbacks import make_callbacks
-from budgetbert.training.run.checkpoints import Checkpoints
+from budgetbert.training.run.checkpoints import Checkpoints, has_checkpoint
 from budgetbert.training.run.directory import Run, one_sentence
-from budgetbert.training.run.display import Display, print_result
+from budgetbert.training.run.display import Display
 from budgetbert.training.run.report import write_report
 from budgetbert.training.step.base import make_step
 from budgetbert.training.step.devices import open_devices
@@ -89,6 +88,8 @@ def pretrain(
             choose_precision(options.precision)  # This device may not be able to compute in it.
         budget = f"{options.budget.amount:.12g} {options.budget.unit}"
         decisive = {"recipe": recipe.name, "preset": options.preset, "budget": budget}
+        if options.initial_model:  # Its path may differ from start to start.
+            decisive |= {"preset": options.initial_model.size, "initial_model": options.initial_model.sha256}
         decisive = {**decisive, **options.written(DECISIVE), **recipe.numbers}
         has_rows = {"a prepared --corpus:": is_prepared(options.corpus.split(",")[0])}
         check_alike(processes, {**options.same_in_all_processes, **decisive, **has_rows})
@@ -99,7 +100,7 @@ def pretrain(
         stack.callback(run.release)
         run.check(decisive)
         if run.final:
-            return _show_finished(run, recipe, options, console, report)
+            return show_finished(run, recipe, options, console, report)
 
         # 3. The corpus of each phase, prepared first where it is raw text.
         refusable = not (run.started or options.batch_size or options.budget.unit == "steps" or options.demo)
@@ -110,9 +111,10 @@ def pretrain(
             if refusable and not options.plan_only:
                 device = refuse_before_preparing(recipe, options, devices)
             run.make_directory()
-            prepared = corpora.prepare(options.corpus, run.path("corpus"), recipe)
-        corpora.check_rows(prepared, recipe, options.preset)
-        identity = corpora.identity(prepared)
+            prepared = corpora.prepare(options.corpus, run.path("corpus"), recipe, options.initial_model)
+        watched = open_watched(recipe.keep_an_eye_on, prepared[0])
+        corpora.check_rows([*prepared, *filter(None, [watched])], recipe, options)
+        identity = corpora.identity(prepared, watched)
         run.start({**decisive, **identity}, {"command": sys.argv, **options.written(CIRCUMSTANCE)})
         processes.release_others()
         # The corpus may lie elsewhere on each machine, but must be the same.
@@ -131,6 +133,9 @@ def pretrain(
         # 4. The model and its compiled functions, and the plan: what the budget buys on this device.
         def build(precision):
             model, optimizer = build_model(recipe, phases[-1], precision, options.seed, devices.scope())
+            if options.initial_model and not has_checkpoint(run.path("checkpoints")):
+                for sentence in take_over(model, options.initial_model, options.seed):
+                    console.print(sentence)
             objective = OBJECTIVES[recipe.objective](dropout=recipe.dropout)
             return make_step(model, optimizer, objective, recipe.clip_norm, devices)
 
@@ -158,6 +163,7 @@ def pretrain(
             log = Log(run, clock, plan.device, watchers, processes, log_every)
             marks = Marks(log, options.marks, step, checkpoints)
             save = Save(log, checkpoints, step, options.checkpoint_every)
+            best = Best(log, step, checkpoints) if isinstance(options.early_stop, Rising) else None
             if processes.first:
                 processes.before_exit.append(functools.partial(_save_what_can_be, run, checkpoints, state))
             callbacks.on_train_begin({"step": state.progress.step})
@@ -168,7 +174,8 @@ def pretrain(
             ended = None
             while ended is None:
                 try:
-                    ended = _train_phases(phases, plan, step, state, signals, log, marks, save, hooks, calibrated)
+                    done = (log, marks, save, best, hooks)
+                    ended = _train_phases(phases, plan, step, state, signals, done, watched, calibrated)
                 except Diverged as trouble:
                     if not roll_back(trouble, state, log, checkpoints, step, save):
                         ended = "diverged"
@@ -192,13 +199,15 @@ def pretrain(
                 f"everything is saved in {run.directory}: the same command goes on from there."
             )
         elif processes.first:
-            _finish(run, state, log, checkpoints.path(state.progress.step), phases, console, report)
-            return step.model
+            result = checkpoints.path(state.progress.step)
+            finish(run, state, log, result, best, phases, console, report)
+            return load_result(run.path("model.keras")) if best and best.is_better_than(state) else step.model
         return None
 
 
-def _train_phases(phases, plan, step, state, signals, log, marks, save, hooks, calibrated):
+def _train_phases(phases, plan, step, state, signals, done, watched, calibrated):
     """Trains the phases that are left, each on its own rows and clock, and returns why the last of them ended."""
+    log, marks, save, best, hooks = done
     processes, options, recipe = log.processes, phases[0].options, phases[0].recipe
     bounds = [0.0, *itertools.accumulate(phase.budget.amount for phase in phases[:-1]), None]
     for number in range(state.phase, len(phases)):
@@ -209,10 +218,15 @@ def _train_phases(phases, plan, step, state, signals, log, marks, save, hooks, c
             state.guard.forget()  # Other rows and a new warm-up make other losses usual.
             if phase.phase.resets_step:
                 step.reset_step()
+        step.train_only(phase.phase.trains)
         keep_back(state, log, "call", planned.call_seconds)
         evaluate = Validation(step, phase.validation_rows(), planned.validation_rows, planned.micro_batch_size)
+        if watched:
+            rows = min(planned.validation_rows, len(watched.rows("validation")))
+            old = Validation(step, phase.validation_rows(watched), rows, planned.micro_batch_size)
+            evaluate = WithOldText(evaluate, old)
         shown = Samples(step, phase.corpus)
-        validate = Validate(log, evaluate, recipe.validate_at, signals, shown, options.early_stop, calibrated)
+        validate = Validate(log, evaluate, recipe.validate_at, signals, shown, options.early_stop, calibrated, best)
         loop = Loop(
             step=step,
             feed=Feed(phase.training_rows, planned.micro_batch_size),
@@ -250,43 +264,3 @@ def _save_what_can_be(run, checkpoints, state, why):
     """Completes the checkpoint under way and the log, where the run ends because of another process."""
     checkpoints.finish_writing()
     run.log({"incident": "lost_process", "step": state.progress.step, "message": why})
-
-
-def _finish(run, state, log, checkpoint, phases, console, report):
-    """Takes the model out of the last checkpoint, writes the last line of the log, and prints the result."""
-    start, corpus, options = time.monotonic(), phases[-1].corpus, phases[-1].options
-    with replacing(run.path("model.keras")) as temporary:
-        shutil.copyfile(os.path.join(checkpoint, "model.keras"), temporary)
-    # The vocabulary is that which was read at the start: nobody needs the corpus any more, and it may be gone.
-    write_vocabulary(run.path("vocabulary.txt"), corpus.vocabulary)
-    state.seconds["checkpoint"] += time.monotonic() - start
-    validations = state.validations
-    by_phase = {str(line["phase"]): line["validation_loss"] for line in validations}
-    seconds = log.clock.seconds
-    final = {
-        **validations[-1],
-        **log.position(state),
-        "first_validation_loss": validations[0]["validation_loss"],
-        "validation_unigram_entropy": corpus.validation_unigram_entropy,
-        "validation_masks": VALIDATION_MASKS,
-        **({"phase_validation_loss": by_phase} if len(phases) > 1 else {}),
-        "tokens_per_second": state.progress.tokens / seconds,
-        "final": True,
-    }
-    if options.price_per_hour:
-        final["cost"] = options.price_per_hour * seconds / 3600
-    run.log(final)
-    if report:
-        write_report(run.directory)
-    print_result(final, run, options.budget, console)
-
-
-def _show_finished(run, recipe, options, console, report):
-    """Prints the result of a finished run again, and returns its model."""
-    if prepared := corpora.open_prepared(options.corpus, recipe.phases):  # It need not be there any more.
-        run.check(corpora.identity(prepared))
-    console.print(f"{run.directory} holds this run, finished:")
-    if report and not os.path.exists(run.path("report.html")):  # It was killed after the last line of the log.
-        write_report(run.directory)
-    print_result(run.final, run, options.budget, console)
-    return load_result(run.path("model.keras"))

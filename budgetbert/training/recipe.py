@@ -34,6 +34,8 @@ class Phase:
         steps: int, as published; how a budget is split follows from it. `None` (default) in a recipe of one phase.
         resets_step: bool. Whether the optimizer's step counter and the loss scale start anew with this phase, the
             moments staying. Defaults to `False`.
+        embeddings_only: bool. Whether the encoder's blocks stay as they are, so that embeddings and head alone learn.
+            Defaults to `False`.
     """
 
     batch_size: int
@@ -42,6 +44,12 @@ class Phase:
     sequence_length: int = 128
     steps: int | None = None
     resets_step: bool = False
+    embeddings_only: bool = False
+
+    def trains(self, variable):
+        """Returns whether the phase changes a `keras.Variable` of the model."""
+        of_encoder = any(part.startswith(("block_", "final_norm")) for part in variable.path.split("/"))
+        return not (self.embeddings_only and of_encoder)
 
     def rates_at(self, batch_size):
         """Returns the peak learning rate, `None` for that of the recipe, and the schedule with such a batch."""
@@ -66,6 +74,8 @@ class Phase:
         """dict that JSON can hold: what was published."""
         rate, schedule = self.rates_at(self.batch_size)
         values = {"steps": self.steps, "batch_size": self.batch_size, "sequence_length": self.sequence_length}
+        if self.embeddings_only:
+            values["embeddings_only"] = True
         return {**values, "learning_rate": rate, "schedule": describe_schedule(schedule)}
 
 
@@ -94,6 +104,10 @@ class Recipe:
         published_vocabulary: str, or `None` (default) where the paper trained one on its text.
         architecture: dict of fields of the preset's encoder that the recipe sets, as `activation`. Defaults to none.
         differences: tuple of str. What always differs from the paper, to be printed. Defaults to none.
+        new_vocabulary: bool. Whether the text of a continued run has a vocabulary of its own, as of another language.
+            Defaults to `False`.
+        keep_an_eye_on: str. A prepared corpus of the text from before, whose held-out rows are validated too. Defaults
+            to `None`.
         flags: dict of the recipe's own flags and their values, for `recipe.json`. Defaults to none.
     """
 
@@ -117,6 +131,8 @@ class Recipe:
     published_vocabulary: str | None = None
     architecture: dict = dataclasses.field(default_factory=dict)
     differences: tuple = ()
+    new_vocabulary: bool = False
+    keep_an_eye_on: str | None = None
     flags: dict = dataclasses.field(default_factory=dict)
 
     def with_settings(self, options):
@@ -136,11 +152,15 @@ class Recipe:
         if options.clip_norm is not None:
             changed["clip_norm"] = options.clip_norm if options.clip_norm < math.inf else None
         architecture = {**self.architecture, **options.config}
+        if options.initial_model:
+            architecture = dict(options.initial_model.architecture)
         if options.dropout is not None:
             changed["dropout"] = options.dropout > 0
             # Without dropout in pretraining the architecture keeps its own, for finetuning.
             if options.dropout:
                 architecture["dropout"] = options.dropout
+                if options.initial_model:
+                    architecture["attention_dropout"] = None  # Its own may differ from its dropout.
         changed["architecture"] = architecture
         return dataclasses.replace(self, **changed)
 
@@ -248,7 +268,7 @@ def deviations(recipe, asked, options, vocabulary_size, corpora):
     published_vocabulary = recipe.preparation.get("vocabulary_size", published_config["vocabulary_size"])
     published_rate = recipe.learning_rate or first.rates_at(first.batch_size)[0]
     compared = {
-        "architecture": (options.preset, recipe.preset),
+        "architecture": (options.model_name, recipe.preset),
         "budget": (options.budget, Budget.parse(recipe.budget)),
         "learning rate": (options.learning_rate or published_rate, published_rate),
         "mask rate": (options.given["mask_rate"], recipe.mask_rate),
@@ -262,6 +282,8 @@ def deviations(recipe, asked, options, vocabulary_size, corpora):
         "dropout": (asked.active_dropout, recipe.active_dropout),
         "batch": (options.batch_size or first.batch_size, first.batch_size),
     }
+    if options.initial_model:
+        del compared["vocabulary"]  # It is that of the model, or of its new text.
     for number, (corpus, phase) in enumerate(zip(corpora, recipe.phases, strict=True), 1):
         of_phase = f" of phase {number}" if len(corpora) > 1 else ""
         curves = asked.phases[number - 1].numbers["schedule"], phase.numbers["schedule"]

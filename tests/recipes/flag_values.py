@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+import zipfile
 from pathlib import Path
 
 from absl import flags
@@ -47,7 +48,18 @@ AMOUNTS = {
     ),
 }
 TEXTS = ("preset", "loggers", "tasks", "language")
-PATHS = ("corpus", "output_dir", "model", "glue_dir", "vocabulary", "vocabulary_from", "output", "grid")
+PATHS = (
+    "initial_model",
+    "keep_an_eye_on",
+    "corpus",
+    "output_dir",
+    "model",
+    "glue_dir",
+    "vocabulary",
+    "vocabulary_from",
+    "output",
+    "grid",
+)
 
 
 def table(names):
@@ -108,6 +120,23 @@ def outcome(main, name, value, given):
     return "hang" if signalled else result
 
 
+def write_model(path):
+    """Writes the parts of a `.keras` file that are read before Keras is imported, and returns its path."""
+    sizes = {"vocabulary_size": 64, "num_layers": 2, "hidden_dim": 128, "norm_placement": "post", "use_bias": True}
+    tokenizer = {"config": {"lowercase": True, "strip_accents": True, "normalizer": "bert"}}
+    config = {
+        "backbone": {"config": sizes},
+        "preprocessor": {"config": {"tokenizer": tokenizer}},
+        "head_transform": True,
+        "output_bias": True,
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps({"registered_name": ">BertBudgetMaskedLM", "config": config}))
+        entries = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "word"]
+        archive.writestr("assets/preprocessor/tokenizer/vocabulary.txt", "".join(f"{entry}\n" for entry in entries))
+    return path
+
+
 def main(recipe, folder):
     path = REPOSITORY / "recipes" / f"{recipe}.py"
     # A module that is None cannot be imported.
@@ -126,6 +155,8 @@ def main(recipe, folder):
     given |= {"corpus": "text.txt"} if "corpus" in names else {"model": "text.txt"}
     given |= {"format": "onnx"} if recipe == "export_model" else {}
     given |= {"glue_dir": "."} if recipe == "finetune_glue" else {}
+    if recipe == "continue_24h":
+        given |= {"initial_model": write_model("model.keras")}
     if recipe == "search":
         Path("rates.json").write_text('{"learning_rate": [0.001, 0.002]}')
         given |= {"recipe": "frontier", "grid": "rates.json", "run_budget": "24steps", "total_budget": "80steps"}

@@ -24,8 +24,12 @@ OF_A_RUN = [
     ({"--learning_rate": "nan"}, "is no finite number"),
     ({"--baget": "10m"}, "Unknown command line flag 'baget'"),
     ({"--seed": "one"}, "--seed=one"),
+    ({"--initial_model": "no/where/at all"}, "--initial_model no/where/at all is not there"),
+    ({"--initial_model": "/dev/null"}, "--initial_model /dev/null is neither a file nor a folder"),
+    ({"--initial_model": ".", "--preset": "mini"}, "--preset says what --initial_model says too"),
 ]
 OF_OTHERS = [
+    ("continue_24h", {"--corpus": "demo"}, "--initial_model is missing"),
     ("export_model", {"--model": "nowhere", "--format": "onnx"}, "--model nowhere"),
     ("export_model", {"--format": "onnx"}, "--model is missing"),
     ("export_model", {"--model": "nowhere", "--format": "tflite"}, "--format=tflite"),

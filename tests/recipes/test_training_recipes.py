@@ -16,7 +16,7 @@ from budgetbert.training.run.directory import Run
 
 REPOSITORY = Path(__file__).parents[2]
 NOT_DECAYED = ["bias", "gamma", "beta", "scale"]
-RECIPES = ("academic_24h", "cramming_24h", "lamb_76min", "frontier")
+RECIPES = ("academic_24h", "cramming_24h", "lamb_76min", "frontier", "continue_24h")
 
 
 def run(recipe, *flags):
@@ -117,6 +117,33 @@ def test_frontier(small_text, tmp_path):
     encoder = keras.models.load_model(tmp_path / "model.keras").backbone
     assert (encoder.num_layers, encoder.hidden_dim, encoder.gated, encoder.position) == (4, 128, True, "rotary")
     assert open_corpus(tmp_path / "corpus").rows_kind == "packed"
+
+
+@pytest.mark.slow
+def test_continue_24h(finished_run, small_corpus, tmp_path):
+    flags = ("--corpus", small_corpus.directory, "--initial_model", finished_run, "--budget", "20steps")
+    flags += ("--batch_size", 8, "--micro_batch_size", 8, "--precision", "float32", "--output_dir", tmp_path / "run")
+    done = run("continue_24h", *flags, "--keep_an_eye_on", small_corpus.directory)
+    assert done.returncode == 0, done.stderr
+    logged = Run(str(tmp_path / "run"))
+    peak = 1e-4 * (8 / 256) ** 0.774
+    for line in lines(logged, "learning_rate"):
+        x = (line["step"] - 1) / 20
+        assert line["learning_rate"] == pytest.approx(peak * min(x / 0.06, (1 - x) / 0.94))
+    adam = {"class": "AdamW", "beta_1": 0.9, "beta_2": 0.98, "epsilon": 1e-6, "weight_decay": 0.01}
+    recipe = recipe_of(logged)
+    assert adam.items() <= recipe["optimizer"].items()
+    assert (recipe["mask_rate"], recipe["early_stop"], recipe["to"]) == ("0.15", "rising", "domain")
+    first, before = lines(logged, "validation_loss")[0], lines(Run(str(finished_run)), "final")[0]
+    assert first["validation_loss"] == pytest.approx(before["validation_loss"], abs=1e-5)
+    assert first["validation_old_loss"] == first["validation_loss"]
+    assert (tmp_path / "run" / "marks" / "best.keras").exists()
+
+
+@pytest.mark.without_backend
+def test_continue_24h_s_rate_is_the_published_one_at_both_published_batches():
+    code = "print(json.dumps([recipe.rates(rows)[0] for rows in (2048, 256)]))"
+    assert in_recipe("continue_24h", code) == [pytest.approx(5e-4, rel=1e-3), 1e-4]
 
 
 @pytest.mark.slow
@@ -288,10 +315,11 @@ def test_the_surface_is_what_stands_so_far(recipe):
     assert in_recipe(recipe, code) == sorted(
         [
             *("batch_ramp", "batch_size", "budget", "checkpoint_every", "corpus", "demo", "devices", "early_stop"),
-            *("betas", "clip_norm", "config", "dropout", "schedule", "warmup", "weight_decay"),
+            *("betas", "clip_norm", "config", "dropout", "initial_model", "schedule", "warmup", "weight_decay"),
             *("keep_checkpoints", "learning_rate", "loggers", "marks", "mask_rate", "micro_batch_size", "optimizer"),
             *("output_dir", "plan_only", "precision", "preset", "price_per_hour", "recalibrate", "seed", "stop_at"),
             *(("objective", "phases", "variant") if recipe == "lamb_76min" else ()),
+            *(("keep_an_eye_on", "to") if recipe == "continue_24h" else ()),
         ]
     )
 

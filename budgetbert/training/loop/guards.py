@@ -150,9 +150,11 @@ class EarlyStop:
 
     @classmethod
     def parse(cls, text):
-        """Reads `--early_stop`, as `3h:6.0`; an empty text is no stop."""
+        """Reads `--early_stop`, as `3h:6.0`, or `rising`, which is a `Rising`; an empty text is no stop."""
         if not text:
             return None
+        if text == Rising.WORD:
+            return Rising()
         after, _, limit = text.partition(":")
         try:
             stop = cls(Budget.parse(after), float(limit))
@@ -161,7 +163,7 @@ class EarlyStop:
         except ValueError as error:
             raise InputError(
                 f"--early_stop {text!r} cannot be read: write when and the highest loss allowed from then on, as "
-                "3h:6.0, or none."
+                "3h:6.0, or rising, or none."
             ) from error
         return stop
 
@@ -176,9 +178,49 @@ class EarlyStop:
             return None
         return f"{0.99 * budget.amount / 8:.0f}s:6.0"
 
+    def judge(self, state, clock):
+        """As `__call__`, of a `TrainState` that was just validated and the `BudgetClock` of the run."""
+        return self(state.progress, clock.seconds, state.validations[-1]["validation_loss"])
+
     def __call__(self, progress, seconds, loss):
         """Returns a phrase if the run is to end, else `None`."""
         spent = {"seconds": seconds, "steps": progress.step, "tokens": progress.tokens, "flops": progress.flops}
         if spent[self._after.unit] < self._after.amount or (math.isfinite(loss) and loss <= self._limit):
             return None
         return f"validation loss {loss:.2f} is above {self._limit:g} after {self._after}"
+
+
+class Rising:
+    """The end of a run whose held-out loss rises while it trains, as after many passes over a small corpus.
+
+    Two validations in a row above the lowest before them, by more than rounding, end the run. It judges a phase once a
+    fifth is spent of what was left at its first validation: while the learning rate rises, the loss of a model that was
+    trained before may rise too, and falls again (Gupta et al. 2023, "Continual Pre-Training of Large Language Models:
+    How to (re)warm your model?").
+
+    Example:
+        >>> Rising()([2.8, 2.5, 2.7, 2.6])
+        'the validation loss was 2.500, and then 2.700 and 2.600'
+    """
+
+    WORD = "rising"
+    _FROM = 0.2
+    _AT_LEAST = 0.005  # nats
+
+    def judge(self, state, clock):
+        """As `__call__`, of a `TrainState` that was just validated; the `BudgetClock` is not asked."""
+        lines = [line for line in state.validations if line["phase"] == state.phase + 1]
+        began = lines[0].get("budget_spent", 0.0)
+        judged_from = began + self._FROM * (1.0 - began)
+        return self([line["validation_loss"] for line in lines if line.get("budget_spent", 0.0) >= judged_from])
+
+    def __call__(self, losses):
+        """Returns a phrase if the run is to end, else `None`.
+
+        Args:
+            losses: list of float. Of the validations of a phase from a fifth of the budget on, in nats.
+        """
+        before, last = losses[:-2], losses[-2:]
+        if not before or min(last) < min(before) + self._AT_LEAST:
+            return None
+        return f"the validation loss was {min(before):.3f}, and then {last[0]:.3f} and {last[1]:.3f}"

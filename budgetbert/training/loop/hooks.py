@@ -188,12 +188,13 @@ class Validate:
         at: tuple of the fractions, rising, besides 0 and 1.
         signals: `Signals`. One of them ends a validation without a result.
         samples: function without arguments that returns what the model makes of some masked words, or `None` (default).
-        early_stop: `EarlyStop` or `None` (default).
+        early_stop: `EarlyStop`, `Rising` or `None` (default).
         compiled: bool. Whether the first validation compiles nothing any more. Defaults to `False`.
+        best: `Best`, which keeps the model at the lowest loss, or `None` (default).
     """
 
-    def __init__(self, log, evaluate, at, signals, samples=None, early_stop=None, compiled=False):
-        self._log, self._evaluate, self._samples = log, evaluate, samples
+    def __init__(self, log, evaluate, at, signals, samples=None, early_stop=None, compiled=False, best=None):
+        self._log, self._evaluate, self._samples, self._best = log, evaluate, samples, best
         self._at, self._signals, self._early_stop = at, signals, early_stop
         self._warm = {"validation": compiled, "samples": False}
 
@@ -228,8 +229,11 @@ class Validate:
         loss = line["validation_loss"]
         if not math.isfinite(loss):
             raise Diverged("the validation loss is not finite")
-        state.validations.append(finite({"step": line["step"], "phase": line["phase"], **result}))
-        if self._early_stop and (reason := self._early_stop(state.progress, log.clock.seconds, loss)):
+        where = {name: line[name] for name in ("step", "phase", "budget_spent")}
+        state.validations.append(finite({**where, **result}))
+        if self._best:
+            self._best(state)
+        if self._early_stop and (reason := self._early_stop.judge(state, log.clock)):
             state.verdict = "early_stop"
             log.incident(state, "early_stop", reason)
 

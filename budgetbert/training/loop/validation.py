@@ -41,6 +41,24 @@ class Validation:
         return {f"validation_{name}": value / weights[name] for name, value in sums.items()}
 
 
+class WithOldText:
+    """A validation together with one on the text that a continued model was trained on before: what it forgets.
+
+    Args:
+        new, old: `Validation`.
+    """
+
+    def __init__(self, new, old):
+        self._new, self._old = new, old
+
+    def __call__(self, stopped=lambda: False):
+        """As `Validation`, and the same figures of the old text as `validation_old_loss` and so on."""
+        result, old = self._new(stopped), self._old(stopped)
+        if result is None or old is None:
+            return None
+        return result | {name.replace("validation_", "validation_old_"): value for name, value in old.items()}
+
+
 class Samples:
     """What the model puts for one masked word in each of some held-out texts, always the same ones.
 

@@ -21,6 +21,8 @@ ENOUGH_TOKENS_PER_WEIGHT = 20
 # Up to here repeated text is nearly as good as new: Muennighoff et al. 2023, "Scaling Data-Constrained Language
 # Models".
 GOOD_EPOCHS = 4
+# From here on another reading teaches next to nothing: the same, section 5.
+USELESS_EPOCHS = 40
 FAMILIES = (  # The presets of each, largest first.
     ("bert_large", "bert_base", "mini_bert", "tiny_bert"),
     ("bert_large_24h", "mini_24h", "tiny_24h"),
@@ -63,7 +65,7 @@ def advise(tokens, preset, budget, flops_of):
     return Advice(per_weight(preset), fitting if smaller else None)
 
 
-def warnings(epochs, advice, preset, budget):
+def warnings(epochs, advice, preset, budget, ends_early=False):
     """Returns what speaks against a plan, as a list of sentences that name the mend.
 
     Args:
@@ -71,12 +73,17 @@ def warnings(epochs, advice, preset, budget):
         advice: `Advice`, or `None` where nobody expects a good model.
         preset: str.
         budget: `Budget`.
+        ends_early: bool. Whether the run ends where the loss of held-out text rises. Defaults to `False`.
     """
     sentences = []
     if epochs > GOOD_EPOCHS:
+        beyond = "less and less" if epochs <= USELESS_EPOCHS else f"less and less, and after {USELESS_EPOCHS} nothing"
+        mend = "give --corpus more text, or take a smaller --budget"
+        if not ends_early:
+            mend += "; --early_stop rising ends the run where held-out text gets worse, and keeps the best model"
         sentences.append(
             f"The corpus is read {epochs:.1f} times. Up to {GOOD_EPOCHS} times text is nearly as good as new "
-            "(Muennighoff et al. 2023), beyond that less and less: give --corpus more text, or take a smaller --budget."
+            f"(Muennighoff et al. 2023), beyond that {beyond}: {mend}."
         )
     elif epochs > 1:
         sentences.append(

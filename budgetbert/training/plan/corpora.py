@@ -16,7 +16,8 @@ def open_prepared(corpus, phases):
         phases: tuple of `Phase`.
 
     Returns:
-        List of `PreparedCorpus`, one for each phase; `None` where `corpus` is raw text.
+        List of `PreparedCorpus`, one for each phase; `None` where `corpus` is raw text. Phases of one row length have
+        the same.
 
     Raises:
         InputError: if there are not as many as phases, or they differ in the vocabulary.
@@ -25,6 +26,8 @@ def open_prepared(corpus, phases):
     prepared = [is_prepared(name) for name in names]
     if not any(prepared):
         return None
+    if len(names) == 1 and all(prepared) and _is_shared(phases):
+        return [open_corpus(corpus)] * len(phases)
     if len(names) != len(phases) or not all(prepared):
         lengths = " and ".join(str(phase.sequence_length) for phase in phases)
         raise InputError(
@@ -41,13 +44,20 @@ def open_prepared(corpus, phases):
     return corpora
 
 
-def prepare(corpus, directory, recipe):
+def _is_shared(phases):
+    """Returns whether all phases read one corpus, as their rows are equally long."""
+    return len({phase.sequence_length for phase in phases}) == 1
+
+
+def prepare(corpus, directory, recipe, initial_model=None):
     """Prepares raw text as the recipe's paper did, once for each phase, all with the vocabulary of the first.
 
     Args:
         corpus: str, as for `--corpus`.
         directory: str. Where the corpus is prepared; of several phases, each in a folder named by its row length.
         recipe: `Recipe`.
+        initial_model: `InitialModel` whose vocabulary and normaliser the text gets, unless the recipe has a vocabulary
+            of its own. Defaults to `None`.
 
     Returns:
         List of `PreparedCorpus`, one for each phase.
@@ -55,9 +65,15 @@ def prepare(corpus, directory, recipe):
     options = dict(recipe.preparation)
     if corpus == "demo":
         options.pop("vocabulary_size", None)  # its own, smaller one
+    if initial_model and not recipe.new_vocabulary:
+        options = {name: value for name, value in options.items() if name not in ("vocabulary_size", "normalizer")}
+        options["vocabulary_from"] = initial_model.given
+    if _is_shared(recipe.phases):
+        length = recipe.phases[0].sequence_length
+        return [open_or_prepare(corpus, directory, sequence_length=length, **options)] * len(recipe.phases)
     corpora = []
     for phase in recipe.phases:
-        path = directory if len(recipe.phases) == 1 else os.path.join(directory, str(phase.sequence_length))
+        path = os.path.join(directory, str(phase.sequence_length))
         corpora.append(open_or_prepare(corpus, path, sequence_length=phase.sequence_length, **options))
         for name in ("vocabulary_size", "extend_vocabulary"):
             options.pop(name, None)
@@ -68,25 +84,32 @@ def prepare(corpus, directory, recipe):
     return corpora
 
 
-def check_rows(corpora, recipe, preset):
-    """Raises an `InputError` where the rows are longer than the model's positions, or lack the objective's labels."""
-    positions = config_of(preset, recipe)["max_sequence_length"]
+def check_rows(corpora, recipe, options):
+    """Raises an `InputError` where rows do not fit.
+
+    They may be longer than the model's positions, lack the objective's labels, or have other tokens than the initial
+    model.
+    """
+    positions = config_of(options.preset, recipe)["max_sequence_length"]
     for corpus in corpora:
         if corpus.sequence_length > positions:
             raise InputError(
-                f"{corpus.directory} has rows of {corpus.sequence_length} tokens, {preset} has {positions} positions: "
-                f"prepare the corpus with --sequence_length {positions} or less."
+                f"{corpus.directory} has rows of {corpus.sequence_length} tokens, {options.model_name} has {positions} "
+                f"positions: prepare the corpus with --sequence_length {positions} or less."
             )
         if recipe.objective == "mlm_nsp" and corpus.rows_kind != "pairs":
             raise InputError(
                 f"--objective mlm_nsp needs rows of two segments, {corpus.directory} has {corpus.rows_kind} rows: "
                 "prepare the corpus with --rows pairs, or take --objective mlm."
             )
+        if options.initial_model and not recipe.new_vocabulary:
+            options.initial_model.check_tokens(corpus)
 
 
-def identity(corpora):
-    """Returns what `recipe.json` says of the prepared corpora."""
-    first, *others = corpora
+def identity(corpora, watched=None):
+    """Returns what `recipe.json` says of the prepared corpora, and of one that is watched."""
+    first, *others = dict.fromkeys(corpora)
     vocabulary = f"{first.manifest['vocabulary']['sha256'][:12]}... ({len(first.vocabulary)} entries)"
     fingerprints = [corpus.fingerprint for corpus in corpora]
-    return {"vocabulary": vocabulary, "corpus": fingerprints if others else fingerprints[0]}
+    found = {"vocabulary": vocabulary, "corpus": fingerprints if others else fingerprints[0]}
+    return found | ({"keep_an_eye_on": watched.fingerprint} if watched else {})

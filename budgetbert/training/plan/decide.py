@@ -66,7 +66,7 @@ def decide(run, phases, devices, build, device, refusable, console):
     device = device or Device.measure(old.device.precision if old else options.precision)
     device = device.together(devices)
     if refusable and not options.plan_only:
-        lowest, first = min(phases[0].flops_at_points), (options.budget, options.preset, options.corpus)
+        lowest, first = min(phases[0].flops_at_points), (options.budget, options.model_name, options.corpus)
         refuse_hopeless(*first, lowest, tokens_per_row(phases), device.matmul_rate, options.batch_ramp)
     step = build(device.precision)
     planner = Planner(phases, options, step, device, devices)
@@ -86,7 +86,7 @@ def decide(run, phases, devices, build, device, refusable, console):
     if any(device.utilization(plan.tokens_per_second * plan.flops_per_token) is None for plan in plans):
         device = device.measured_again(devices)  # The machine was busy when its products were measured.
     plan = RunPlan(device, tuple(plans), planned_at=old and old.planned_at)
-    plan = _show_plan(plan, f"The plan: {options.preset} for {options.budget}", run, phases, console)
+    plan = _show_plan(plan, f"The plan: {options.model_name} for {options.budget}", run, phases, console)
     refuse(plan)
     return plan, step, True
 
@@ -101,14 +101,14 @@ def refuse_before_preparing(recipe, options, devices):
     config = config_of(options.preset, recipe)
     length, rate = recipe.phases[0].sequence_length, min(rate for _, rate in options.mask_rate.points)
     per_token = flops.training_flops_per_token(config, length, predictions_per_row(rate, length))
-    asked = options.budget, options.preset, options.corpus
+    asked = options.budget, options.model_name, options.corpus
     refuse_hopeless(*asked, per_token, length, devices.count * device.matmul_rate, options.batch_ramp)
     return device
 
 
 def _refuse(plan, mend="", *, options, refusable, console):
     """Raises an `InputError` where a run that may be refused would learn nothing; `--plan_only` says it instead."""
-    why = refusable and hopeless(plan, options.budget, options.preset, options.corpus)
+    why = refusable and hopeless(plan, options.budget, options.model_name, options.corpus)
     if why and options.plan_only:
         console.print(f"[yellow]A run of this plan would be refused: {why}{mend}.")
     elif why:
@@ -131,8 +131,11 @@ def _show_plan(plan, title, run, phases, console, save=True):
         config = config_of(preset, recipe, first.config["vocabulary_size"])
         return flops.training_flops_per_token(config, first.sequence_length, first.predictions)
 
-    # Nobody expects a good model of a demo, and a model that --config changes is of no preset's size.
-    advice = None if options.demo or options.config else advise(plan.tokens, options.preset, options.budget, flops_of)
-    sentences = warnings(plan.epochs, advice, options.preset, options.budget)
+    # Nobody expects a good model of a demo. A model that --config changes is of no preset's size, and one that goes on
+    # from another has read its text.
+    told = not (options.demo or options.config or options.initial_model)
+    advice = advise(plan.tokens, options.preset, options.budget, flops_of) if told else None
+    ends_early = options.given["early_stop"] == "rising"
+    sentences = warnings(plan.epochs, advice, options.preset, options.budget, ends_early)
     print_plan(plan, title, recipe.validate_at, picture, PUBLISHED_TOKENS.get(recipe.name), sentences, console)
     return plan

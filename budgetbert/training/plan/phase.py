@@ -18,6 +18,20 @@ def round_up_to_64(size):
     return -(-size // 64) * 64
 
 
+def table_rows(corpus, initial_model=None):
+    """Returns the rows of the table of tokens.
+
+    A model that keeps its vocabulary keeps its table, since every further row would take part in the softmax.
+
+    Args:
+        corpus: `PreparedCorpus`.
+        initial_model: `InitialModel`. Defaults to `None`.
+    """
+    if initial_model and corpus.vocabulary == initial_model.tokens.vocabulary:
+        return initial_model.table_rows
+    return round_up_to_64(len(corpus.vocabulary))
+
+
 class RunPhase:
     """One phase of a run.
 
@@ -33,7 +47,7 @@ class RunPhase:
     def __init__(self, recipe, phase, options, budget, corpus, share=(0, 1)):
         self.recipe, self.phase, self.options = recipe, phase, options
         self.budget, self.corpus, self.share = budget, corpus, share
-        self.config = config_of(options.preset, recipe, round_up_to_64(len(corpus.vocabulary)))
+        self.config = config_of(options.preset, recipe, table_rows(corpus, options.initial_model))
 
     @property
     def sequence_length(self):
@@ -115,22 +129,28 @@ class RunPhase:
         Where their number is scheduled the slots come in eights, so that little is compiled anew.
         """
         mask_rate, seed, shares = self.options.mask_rate, self.options.seed, self.recipe.mask_shares
+        if self.phase.sequence_length == self.recipe.phases[0].sequence_length:
+            # It reads the rows of the first phase, so it gets an order and masks of its own.
+            seed += self.recipe.phases.index(self.phase)
         if len(mask_rate.points) == 1:
             return self._loader("train", mask_rate.highest, seed, shares)
         slots = 8 * math.ceil(predictions / 8)
         return self._loader("train", predictions / self.sequence_length, seed, shares, slots)
 
-    def validation_rows(self):
+    def validation_rows(self, corpus=None):
         """Returns the `Loader` of the held-out rows, in their order and with masks that are always the same.
 
         All that is to be predicted stands behind [MASK]. With the published shares a tenth of it is shown as it is and
         a tenth as another token: the loss is then as much as 0.6 nats lower, and below the unigram entropy for a model
         that reads nothing but those.
-        """
-        return self._loader("validation", VALIDATION_MASK_RATE, _VALIDATION_SEED, ALL_MASKED)
 
-    def _loader(self, split, mask_rate, seed, mask_shares, slots=None):
-        corpus = self.corpus
+        Args:
+            corpus: `PreparedCorpus` whose rows are meant. Defaults to `None`: that of the phase.
+        """
+        return self._loader("validation", VALIDATION_MASK_RATE, _VALIDATION_SEED, ALL_MASKED, corpus=corpus)
+
+    def _loader(self, split, mask_rate, seed, mask_shares, slots=None, corpus=None):
+        corpus = corpus or self.corpus
         return Loader(
             corpus.rows(split),
             Masking(mask_rate, corpus.vocabulary, corpus.special_ids, seed, slots, mask_shares),

@@ -246,6 +246,12 @@ class Checkpoints:
         return sorted(int(match[1]) for match in map(re.compile(r"step-(\d{8,})").fullmatch, names) if match)
 
 
+def has_checkpoint(directory):
+    """Returns whether a directory holds a checkpoint that was whole once, be it sound or not."""
+    names = os.listdir(directory) if os.path.isdir(directory) else ()
+    return any(re.fullmatch(r"(corrupt-)?step-\d{8,}(\.old)?", name) for name in names)
+
+
 def seconds_spent(directory):
     """Returns the seconds that the newest checkpoint in a directory says were spent, 0 where there is none to read."""
     try:

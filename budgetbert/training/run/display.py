@@ -55,10 +55,11 @@ class Display:
 
 
 def _also(line):
-    """Returns what some runs have beside loss and accuracy: the phase, next-sentence prediction."""
+    """Returns what some runs have beside loss and accuracy: the phase, next-sentence prediction, the old text."""
     phase = f", phase {line['phase']}" if line["phase"] > 1 else ""
-    name = "validation_next_sentence_accuracy"
-    return phase + (f", next sentence {share(line[name], 1)}" if name in line else "")
+    name, old = "validation_next_sentence_accuracy", "validation_old_loss"
+    told = phase + (f", next sentence {share(line[name], 1)}" if name in line else "")
+    return told + (f"; old text {nats(line[old])}" if old in line else "")
 
 
 def print_result(final, run, budget, console):

@@ -18,14 +18,14 @@ class Float32Copy:
         config = _with_float32(keras.saving.serialize_keras_object(model))
         if config["config"].get("preprocessor"):
             config["config"]["preprocessor"] = None  # its vocabulary is no part of a config
-        with _host():
+        with on_host():
             self._copy = keras.saving.deserialize_keras_object(config)
         self._copy.preprocessor = model.preprocessor
         self._model = model
 
     def update(self):
         """Takes over the model's present weights."""
-        with _host():
+        with on_host():
             self._copy.set_weights([np.array(ops.convert_to_numpy(weight)) for weight in self._model.weights])
 
     def save(self, path):
@@ -33,7 +33,8 @@ class Float32Copy:
         self._copy.save(path)
 
 
-def _host():
+def on_host():
+    """Returns the context in which what is made lies in the host's memory."""
     # JAX wants an index; on torch one makes Keras move, and so lose, its parameters
     return keras.device("cpu" if keras.backend.backend() == "torch" else "cpu:0")
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from budgetbert.budget import Budget, Progress
-from budgetbert.training.loop.guards import EarlyStop, LossGuard
+from budgetbert.training.loop.guards import EarlyStop, LossGuard, Rising
+from budgetbert.training.loop.state import TrainState
 
 pytestmark = pytest.mark.without_backend
 
@@ -74,6 +75,33 @@ def test_an_early_stop_waits_for_its_time():
     assert "9.00 is above 6" in stop(Progress(step=1), 3 * 3600, 9.0)
     assert stop(Progress(step=1), 3 * 3600, float("nan"))
     assert EarlyStop(Budget.parse("100steps"), 6.0)(Progress(step=100), 0, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("losses", "ends"),
+    [
+        ([3.0, 2.5, 2.6, 2.7], True),
+        ([3.0, 2.5, 2.7, 2.6], True),
+        ([3.0, 2.5, 2.6, 2.4], False),
+        ([3.0, 2.5, 2.501, 2.502], False),
+        ([2.6, 2.7], False),
+        ([], False),
+    ],
+)
+def test_two_losses_in_a_row_above_the_lowest_end_a_run(losses, ends):
+    assert Rising()(losses) == (
+        f"the validation loss was 2.500, and then {losses[-2]:.3f} and {losses[-1]:.3f}" if ends else None
+    )
+
+
+def test_what_rises_with_the_learning_rate_does_not_end_a_run():
+    def line(spent, loss):
+        return {"step": int(100 * spent), "phase": 1, "budget_spent": spent, "validation_loss": loss}
+
+    state = TrainState(Progress(step=30), validations=[line(0.0, 2.0), line(0.1, 2.5), line(0.2, 2.4), line(0.3, 2.45)])
+    assert Rising().judge(state, None) is None
+    state.validations.append(line(0.4, 2.46))
+    assert Rising().judge(state, None) == "the validation loss was 2.400, and then 2.450 and 2.460"
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGHUP"])

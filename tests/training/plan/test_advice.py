@@ -54,6 +54,15 @@ def sentences(budget=DAY, preset="bert_large_24h", tokens=12.1e9, epochs=0.8):
     return advice.warnings(epochs, advice.advise(tokens, preset, budget, FLOPS.get), preset, budget)
 
 
+def test_a_small_corpus_is_told_how_often_it_is_read_and_what_ends_that():
+    def said(epochs, **keywords):
+        return advice.warnings(epochs, None, "mini_24h", DAY, **keywords)[0]
+
+    assert "is read 12.0 times" in said(12.0)
+    assert "after 40 nothing" in said(80.0) and "after 40 nothing" not in said(12.0)
+    assert "--early_stop rising" in said(12.0) and "--early_stop rising" not in said(12.0, ends_early=True)
+
+
 def test_the_distance_to_the_published_budget_is_a_share_of_its_tokens():
     half = RunPlan(DEVICE, (dataclasses.replace(PHASE, tokens=6.05e9),))
     published = advice.PUBLISHED_TOKENS["academic_24h"]
