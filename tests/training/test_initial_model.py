@@ -163,8 +163,12 @@ def test_another_language_keeps_the_blocks_and_the_tokens_that_both_have(trained
 def test_new_entries_behind_the_old_ones_leave_what_the_model_makes_of_old_text(
     trained, small_corpus, small_text, tmp_path
 ):
+    (tmp_path / "text.txt").write_text(
+        small_text.read_text().replace("teacher", "submarine").replace("king", "admiral")
+    )
     options = {"vocabulary_from": str(trained / "model.keras"), "extend_vocabulary": 8, "sequence_length": 32}
-    longer = prepare_corpus(str(small_text), tmp_path / "longer", workers=1, **options)
+    longer = prepare_corpus(str(tmp_path / "text.txt"), tmp_path / "longer", workers=1, **options)
+    assert {"submarine", "admiral"} <= set(longer.vocabulary[len(small_corpus.vocabulary) :])
     assert longer.vocabulary[: len(small_corpus.vocabulary)] == small_corpus.vocabulary
     recipe = dataclasses.replace(RECIPE, keep_an_eye_on=str(small_corpus.directory))
     train(longer.directory, tmp_path / "run", recipe=recipe, initial_model=str(trained), budget="1step")
