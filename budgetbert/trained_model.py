@@ -13,6 +13,7 @@ from pathlib import Path
 from budgetbert import files
 from budgetbert.errors import InputError, one_line
 from budgetbert.tokenization.normalizer import Normalizer
+from budgetbert.tokenization.vocabulary import check_vocabulary
 
 # The families of a checkpoint of Hugging Face that convert: BERT, Megatron-BERT, exports of ours, crammed-BERT's own.
 FAMILIES = ("bert", "megatron-bert", "budgetbert", "crammedBERT")
@@ -54,18 +55,19 @@ class TrainedModel:
     family: str
 
     @classmethod
-    def read(cls, given, flag="--initial_model"):
+    def read(cls, given, flag="--initial_model", weights=True):
         """Finds a model and reads what kind of model it is.
 
         Args:
             given: str. The path of a `.keras` file, of a folder of `save_to_preset`, of a run or a checkpoint of one,
                 or of a Hugging Face folder; or a name on the hub.
             flag: str. Defaults to `"--initial_model"`.
+            weights: bool. Whether the weights of a name on the hub are fetched too. Defaults to `True`.
 
         Raises:
             InputError: if there is no such model, or it is of another kind, or damaged.
         """
-        path = given if os.path.exists(given) else _from_hub(given, flag)
+        path = given if os.path.exists(given) else _from_hub(given, flag, weights)
         if os.path.isdir(path) and os.path.isfile(os.path.join(path, "model.keras")):
             path = os.path.join(path, "model.keras")  # that of a run, or of a checkpoint
         if os.path.isfile(path):
@@ -98,8 +100,7 @@ class TrainedModel:
             sizes = [self.encoder_config[name] for name in ("num_layers", "hidden_dim", "vocabulary_size")]
             if not all(type(size) is int and size > 0 for size in sizes):
                 raise ValueError(f"its sizes are {sizes!r:.100}")
-        if not self.tokens.vocabulary:
-            raise ValueError("it has no vocabulary")
+        check_vocabulary(f"{self.flag} {self.given}", self.tokens.vocabulary)
 
     @property
     def task(self):
@@ -203,16 +204,17 @@ class TrainedModel:
         return value
 
 
-def _from_hub(name, flag):
+def _from_hub(name, flag, weights):
     """Returns the folder in which a model of the hub is stored here, after fetching it if need be."""
-    if not _HUB_NAME.fullmatch(name):
-        raise InputError(f"{flag} {name:.300} is not there: {_GIVE}, or its name on the hub.")
+    if not _HUB_NAME.fullmatch(name) or name.endswith(".keras"):
+        raise InputError(f"{flag} {name:.300} does not exist: {_GIVE}, or its name on the hub.")
     from huggingface_hub import snapshot_download
 
+    texts = ["*.json", "*.txt"]
     try:
-        folder = snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.safetensors"])
-        if not any(file.endswith(".safetensors") for file in os.listdir(folder)):
-            folder = snapshot_download(name, allow_patterns=["*.json", "*.txt", "pytorch_model*.bin"])
+        folder = snapshot_download(name, allow_patterns=[*texts, "*.safetensors"] if weights else texts)
+        if weights and not any(file.endswith(".safetensors") for file in os.listdir(folder)):
+            folder = snapshot_download(name, allow_patterns=[*texts, "pytorch_model*.bin"])
     # The hub's client has an exception for each thing that can be wrong with a name, a network or an account.
     except Exception as error:
         raise InputError(

@@ -59,7 +59,7 @@ def prepare_corpus(sources, output_dir, *, workers=None, **options):
         given = read_vocabulary(options.vocabulary)
     elif options.vocabulary_from:
         of_model = read_model_vocabulary(options.vocabulary_from)
-        options, given = options.with_normalizer(of_model.normalizer), of_model.entries
+        options, given = options.with_normalizer(of_model.normalizer), of_model.vocabulary
     options = options.for_sources(sources)
     workers = Workers(workers) if workers is None or isinstance(workers, int) else workers
     opened = parse_sources(sources, workers, options.text_field, options.split)

@@ -42,13 +42,13 @@ def text(tmp_path):
 def test_files_and_folders_of_a_model_give_what_it_reads_with(model_file, text, tmp_path):
     for path in (model_file, tmp_path / "preset"):
         found = read_model_vocabulary(str(path))
-        assert (found.entries, found.normalizer) == (VOCABULARY, NORMALIZER)
+        assert (found.vocabulary, found.normalizer) == (VOCABULARY, NORMALIZER)
     corpus = prepare_corpus(str(text), tmp_path / "corpus", vocabulary_from=str(model_file), **SMALL)
     assert (corpus.vocabulary, corpus.normalizer) == (VOCABULARY, NORMALIZER)
     assert corpus.manifest["vocabulary"]["from"] == str(model_file)
     assert corpus.manifest["vocabulary"]["added"] == []
     found = read_model_vocabulary(str(tmp_path / "corpus"))
-    assert (found.entries, found.normalizer) == (VOCABULARY, NORMALIZER)
+    assert (found.vocabulary, found.normalizer) == (VOCABULARY, NORMALIZER)
     # The same vocabulary and normaliser by another path are the same corpus.
     again = prepare_corpus(str(text), tmp_path / "corpus", vocabulary_from=str(tmp_path / "preset"), **SMALL)
     assert again.fingerprint == corpus.fingerprint
@@ -60,7 +60,7 @@ def test_a_folder_of_hugging_face_gives_its_tokenizer(tmp_path):
     transformers.BertTokenizer(entries, do_lower_case=False).save_pretrained(tmp_path)
     transformers.BertConfig(vocab_size=len(entries)).save_pretrained(tmp_path)
     found = read_model_vocabulary(str(tmp_path))
-    assert (found.entries, found.normalizer) == (VOCABULARY, Normalizer(False, False, "checkpoint"))
+    assert (found.vocabulary, found.normalizer) == (VOCABULARY, Normalizer(False, False, "checkpoint"))
 
 
 def test_an_extended_vocabulary_keeps_old_ids_and_tells_the_pieces_of_new_ones(model_file, text, tmp_path):
@@ -103,9 +103,9 @@ def test_what_does_not_go_together_is_refused_before_the_text_is_read(model_file
     refused("--normalizer=cramming is not what", vocabulary_from=file, normalizer="cramming")
     refused("does not exist", vocabulary_from=str(tmp_path / "other.keras"))
     (tmp_path / "empty").mkdir()
-    refused("without a model's config.json", vocabulary_from=str(tmp_path / "empty"))
+    refused(r"has no config\.json", vocabulary_from=str(tmp_path / "empty"))
     (tmp_path / "text.keras").write_text("no model")
-    refused("no .keras file with a tokenizer", vocabulary_from=str(tmp_path / "text.keras"))
+    refused(r"damaged, or no \.keras file", vocabulary_from=str(tmp_path / "text.keras"))
 
 
 def test_a_checkpoint_of_another_family_and_a_name_that_the_hub_does_not_give_are_refused(tmp_path):
@@ -114,7 +114,7 @@ def test_a_checkpoint_of_another_family_and_a_name_that_the_hub_does_not_give_ar
 
     transformers.PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE())).save_pretrained(tmp_path)
     transformers.RobertaConfig().save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=r"cannot be read .*not BERT's WordPiece"):
+    with pytest.raises(InputError, match="is a model of type 'roberta': only BERT"):
         read_model_vocabulary(str(tmp_path))
-    with pytest.raises(InputError, match=r"is no file here, and the (hub has no such model|Hugging Face hub cannot)"):
+    with pytest.raises(InputError, match="is no file or folder here, and was not found on the hub"):
         read_model_vocabulary("nobody/no-such-bert")

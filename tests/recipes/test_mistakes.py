@@ -24,7 +24,7 @@ OF_A_RUN = [
     ({"--learning_rate": "nan"}, "is no finite number"),
     ({"--baget": "10m"}, "Unknown command line flag 'baget'"),
     ({"--seed": "one"}, "--seed=one"),
-    ({"--initial_model": "no/where/at all"}, "--initial_model no/where/at all is not there"),
+    ({"--initial_model": "no/where/at all"}, "--initial_model no/where/at all does not exist"),
     ({"--initial_model": "/dev/null"}, "--initial_model /dev/null is neither a file nor a folder"),
     ({"--initial_model": ".", "--preset": "mini"}, "--preset says what --initial_model says too"),
 ]
