@@ -106,20 +106,20 @@ def open_watched(name, corpus=None):
         return None
     # These imports take a second, which --help need not wait for.
     from budgetbert.corpus.prepare import is_prepared
-    from budgetbert.corpus.store import VOCABULARY, open_corpus
+    from budgetbert.corpus.store import open_corpus
 
     if not is_prepared(name):
         raise InputError(
             f"--keep_an_eye_on {name} is no prepared corpus: make one of the text from before with "
-            "recipes/prepare_corpus.py, with the vocabulary of the new one."
+            "recipes/prepare_corpus.py, with the vocabulary of the new one (--vocabulary_from)."
         )
     watched = open_corpus(name)
     if corpus and (
         corpus.vocabulary[: len(watched.vocabulary)] != watched.vocabulary or corpus.normalizer != watched.normalizer
     ):
         raise InputError(
-            f"--keep_an_eye_on {name} has other tokens than {corpus.directory}: prepare it with --vocabulary "
-            f"{os.path.join(corpus.directory, VOCABULARY)} and the same normaliser."
+            f"--keep_an_eye_on {name} has other tokens than {corpus.directory}: prepare it with --vocabulary_from "
+            f"{corpus.directory}."
         )
     return watched
 
