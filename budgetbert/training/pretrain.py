@@ -125,7 +125,7 @@ def pretrain(
             RunPhase(recipe, phase, options, budget, corpus, share)
             for phase, budget, corpus in zip(recipe.phases, shares, prepared, strict=True)
         ]
-        if options.demo and recipe.name != "frontier":
+        if options.demo and not options.initial_model and recipe.name != "frontier":
             console.print("of the recipes, frontier learns fastest in minutes: python recipes/frontier.py --demo")
         for difference in deviations(published, recipe, options, phases[0].config["vocabulary_size"], prepared):
             console.print(f"differs from the published recipe: {difference}")
