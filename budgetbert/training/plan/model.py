@@ -82,7 +82,7 @@ def take_over(model, initial_model, seed=0):
         old = source.preprocessor.tokenizer.get_vocabulary()
         if vocabulary != old:
             goes_on = vocabulary[: len(old)] == old
-            source = extended(source, vocabulary) if goes_on else transferred(source, vocabulary, seed)
+            source = extended(source, vocabulary) if goes_on else transferred(source, vocabulary, seed=seed)
             told.append(f"{len({*vocabulary} - {*old}):,} of the {len(vocabulary):,} tokens are new to it")
     if initial_model.task != "encoder":
         told += [str(warning.message) for warning in caught if issubclass(warning.category, RandomHead)]
