@@ -5,13 +5,12 @@ None of that code runs: the config is read, and the weights are put in their pla
 Source: Geiping & Goldstein 2022; github.com/JonasGeiping/cramming, `cramming/architectures/crammed_bert.py`.
 """
 
-import json
 import warnings
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from budgetbert.models import BertBudget, BertBudgetMaskedLM, BertBudgetMaskedLMPreprocessor, BertBudgetTokenizer
+from budgetbert.tokenization.published import read_tokenizer
 
 MODEL_TYPE = "crammedBERT"
 
@@ -31,7 +30,6 @@ _FIXED = {
     ("attention", "skip_output_projection"): (False,),
     ("attention", "sequence_op"): ("torch-softmax",),
 }
-_SPECIAL = {"<pad>": "[PAD]", "<unk>": "[UNK]", "<cls>": "[CLS]", "<sep>": "[SEP]", "<mask>": "[MASK]"}
 
 
 def load_crammed(directory, config, sequence_length=128, **kwargs):
@@ -93,23 +91,17 @@ def _tokenizer(directory):
     """The checkpoint's WordPiece, whose special tokens get the names that they have here."""
     from transformers.utils import cached_file
 
-    described = Tokenizer.from_file(cached_file(directory, "tokenizer.json"))
-    model = json.loads(described.to_str())["model"]
-    entries = described.get_vocab()
-    missing = sorted(set(_SPECIAL) - set(entries))
-    if model["type"] != "WordPiece" or missing:
-        raise ValueError(f"{directory} has no WordPiece with {', '.join(_SPECIAL)}, as crammed-BERT's is.")
-    vocabulary = [_SPECIAL.get(token, token) for token in sorted(entries, key=entries.get)]
-    normalize = described.normalizer.normalize_str
-    warnings.warn(
-        f"{directory}: its own tokenizer keeps a run of punctuation, as '...', in one piece, which is split here.",
-        stacklevel=4,
-    )
+    try:
+        vocabulary, normalizer, differs = read_tokenizer(cached_file(directory, "tokenizer.json"))
+    except ValueError as error:
+        raise ValueError(f"The tokenizer of {directory} cannot be read here: {str(error).rstrip('.')}.") from error
+    if differs:
+        warnings.warn(f"{directory}: {differs}.", stacklevel=4)
     return BertBudgetTokenizer(
         vocabulary,
-        normalizer="cramming",
-        lowercase=normalize("A") == "a",
-        strip_accents=normalize("\u00e9") == "e",
+        normalizer=normalizer.kind,
+        lowercase=normalizer.lowercase,
+        strip_accents=normalizer.strip_accents,
     )
 
 

@@ -49,7 +49,9 @@ def read_tokenizer(hf_tokenizer):
     described = json.loads(backend.to_str()) if backend is not None else {}
     model = described.get("model") or {}
     if model.get("type") != "WordPiece" or model.get("continuing_subword_prefix") != "##":
-        raise ValueError(f"The checkpoint's tokenizer ({_kind(model)}) is not BERT's WordPiece, which alone converts.")
+        raise ValueError(
+            f"The checkpoint's tokenizer ({kind_of(model)}) is not BERT's WordPiece, which alone converts."
+        )
     entries = hf_tokenizer.get_vocab()
     missing = [token for token in SPECIAL_TOKENS if token not in entries]
     if missing:
@@ -71,10 +73,10 @@ def read_tokenizer(hf_tokenizer):
         raise ValueError("The checkpoint's tokenizer does not write [CLS] text [SEP] text [SEP], as BERT's does.")
     if backend.pre_tokenizer is None:
         raise ValueError("The checkpoint's tokenizer does not split text into words, as BERT's does.")
-    return vocabulary, _equal_normalizer(backend, described, model.get("max_input_chars_per_word", LONGEST_WORD))
+    return vocabulary, equal_normalizer(backend, described, model.get("max_input_chars_per_word", LONGEST_WORD))
 
 
-def _equal_normalizer(backend, described, longest_word):
+def equal_normalizer(backend, described, longest_word):
     """Returns the `Normalizer` that makes the same words of the probes as a `tokenizers.Tokenizer`.
 
     Args:
@@ -102,14 +104,14 @@ def _equal_normalizer(backend, described, longest_word):
     for normalizer in ours:
         if [_words_of(plain, normalizer(probe)) for probe in _PROBES] == found[: len(_PROBES)]:
             warnings.warn(
-                f"The checkpoint's tokenizer ({_kind(described['normalizer'])}, words of {longest_word} characters) "
+                f"The checkpoint's tokenizer ({kind_of(described['normalizer'])}, words of {longest_word} characters) "
                 "reads rare characters or long words in a way of its own: their ids differ here.",
                 stacklevel=4,
             )
             return normalizer
     raise ValueError(
         "The checkpoint's tokenizer normalises or splits text in a way of its own "
-        f"({_kind(described['normalizer'])}), which is neither BERT's nor ours: its ids would differ."
+        f"({kind_of(described['normalizer'])}), which is neither BERT's nor ours: its ids would differ."
     )
 
 
@@ -119,9 +121,9 @@ def _words_of(tokenizer, text):
     return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
 
 
-def _kind(step):
+def kind_of(step):
     """Returns what a part of tokenizer.json calls itself, or the parts of a sequence."""
     step = step or {}
     if "normalizers" in step:
-        return ", ".join(dict.fromkeys(_kind(part) for part in step["normalizers"]))
+        return ", ".join(dict.fromkeys(kind_of(part) for part in step["normalizers"]))
     return str(step.get("type"))
