@@ -21,7 +21,7 @@ from budgetbert.training.loop.feed import Feed
 from budgetbert.training.loop.guards import Diverged, LossGuard, Signals
 from budgetbert.training.loop.hooks import LOG_EVERY, Log, Marks, Save, Validate, keep_back
 from budgetbert.training.loop.loop import Loop, train_phase
-from budgetbert.training.loop.state import TrainState, report_corrupt, resume, roll_back
+from budgetbert.training.loop.state import TrainState, begin_with, report_corrupt, resume, roll_back
 from budgetbert.training.loop.validation import Samples, Validation
 from budgetbert.training.plan import corpora
 from budgetbert.training.plan.decide import decide, refuse_before_preparing
@@ -113,6 +113,8 @@ def pretrain(
             prepared = corpora.prepare(options.corpus, run.path("corpus"), recipe)
         corpora.check_rows(prepared, recipe, options.preset)
         identity = corpora.identity(prepared)
+        if recipe.initial_run:
+            recipe.initial_run.check({**decisive, **identity})
         run.start({**decisive, **identity}, {"command": sys.argv, **options.written(CIRCUMSTANCE)})
         processes.release_others()
         # The corpus may lie elsewhere on each machine, but must be the same.
@@ -144,9 +146,15 @@ def pretrain(
         checkpoints = Checkpoints(directory, step.model, step.optimizer, *kept, processes)
         compile_seconds = plan.compile_seconds if calibrated else 0.0
         fresh = TrainState(Progress(phase_rows=(0,) * len(phases)), seconds={"compile": compile_seconds})
-        state = resume(fresh, step, checkpoints, run)
+        initial = ()
+        if recipe.initial_run:
+            resets_step = recipe.phases[0].resets_step
+            initial = (functools.partial(begin_with, recipe.initial_run, step, checkpoints, resets_step),)
+        state = resume(fresh, step, checkpoints, run, *initial)
         if state.progress.step:
             console.print(f"going on after step {state.progress.step:,}")
+        elif recipe.initial_run:
+            console.print(f"beginning with weights and moments of {recipe.initial_run.checkpoint}")
 
         # 6. The phases one after another, and what is done between the steps.
         signals.defer()

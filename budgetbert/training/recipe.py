@@ -95,6 +95,7 @@ class Recipe:
         architecture: dict of fields of the preset's encoder that the recipe sets, as `activation`. Defaults to none.
         differences: tuple of str. What always differs from the paper, to be printed. Defaults to none.
         flags: dict of the recipe's own flags and their values, for `recipe.json`. Defaults to none.
+        initial_run: `InitialRun` whose weights and moments a run begins with, or `None` (default).
     """
 
     name: str
@@ -118,6 +119,7 @@ class Recipe:
     architecture: dict = dataclasses.field(default_factory=dict)
     differences: tuple = ()
     flags: dict = dataclasses.field(default_factory=dict)
+    initial_run: object = None
 
     def with_settings(self, options):
         """Returns the recipe with what the flags of `Options` set of optimizer, schedules, clipping and dropout.
