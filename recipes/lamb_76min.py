@@ -56,11 +56,11 @@ def nvidia_rates(batch_size, *, peak, published, warmup, steps):
 
 NVIDIA_128 = functools.partial(nvidia_rates, peak=6e-3, published=65536, warmup=0.2843, steps=7038)
 NVIDIA_512 = functools.partial(nvidia_rates, peak=4e-3, published=32768, warmup=0.128, steps=1563)
-NAMES = ("steps", "batch_size", "sequence_length", "rates")
+NAMES = ("steps", "batch_size", "sequence_length", "rates", "length_bins")
 # 8,599 is the paper's sum; its split is unconfirmed: 7,038 is NVIDIA's.
 PHASES = {
-    "paper": ((7038, 65536, 128, paper_rates), (1561, 32768, 512, paper_rates)),
-    "nvidia": ((7038, 65536, 128, NVIDIA_128), (1563, 32768, 512, NVIDIA_512)),
+    "paper": ((7038, 65536, 128, paper_rates, None), (1561, 32768, 512, paper_rates, 64)),
+    "nvidia": ((7038, 65536, 128, NVIDIA_128, None), (1563, 32768, 512, NVIDIA_512, 64)),
 }
 
 

@@ -125,6 +125,8 @@ def pretrain(
             RunPhase(recipe, phase, options, budget, corpus, share)
             for phase, budget, corpus in zip(recipe.phases, shares, prepared, strict=True)
         ]
+        for phase in phases:
+            phase.check_bins()
         if options.demo and recipe.name != "frontier":
             console.print("of the recipes, frontier learns fastest in minutes: python recipes/frontier.py --demo")
         for difference in deviations(published, recipe, options, phases[0].config["vocabulary_size"], prepared):
@@ -223,7 +225,7 @@ def _train_phases(phases, plan, step, state, signals, log, marks, save, hooks, c
         validate = Validate(log, evaluate, recipe.validate_at, signals, shown, options.early_stop, calibrated)
         loop = Loop(
             step=step,
-            feed=Feed(phase.training_rows, planned.micro_batch_size),
+            feed=Feed(phase.rows_of_steps(planned.batch_size), planned.micro_batch_size),
             schedules=phase.schedules(planned),
             clock=PhaseClock(log.clock, bounds[number], bounds[number + 1]),
             state=state,

@@ -32,6 +32,8 @@ class Phase:
             `None` (default) where neither follows from the batch.
         sequence_length: int. Tokens per row. Defaults to 128.
         steps: int, as published; how a budget is split follows from it. `None` (default) in a recipe of one phase.
+        length_bins: int or `None` (default). Tokens by which the lengths of rows with padding are binned, where these
+            have four bins or more.
         resets_step: bool. Whether the optimizer's step counter and the loss scale start anew with this phase, the
             moments staying. Defaults to `False`.
     """
@@ -41,6 +43,7 @@ class Phase:
     rates: Callable | None = None
     sequence_length: int = 128
     steps: int | None = None
+    length_bins: int | None = None
     resets_step: bool = False
 
     def rates_at(self, batch_size):
@@ -66,7 +69,8 @@ class Phase:
         """dict that JSON can hold: what was published."""
         rate, schedule = self.rates_at(self.batch_size)
         values = {"steps": self.steps, "batch_size": self.batch_size, "sequence_length": self.sequence_length}
-        return {**values, "learning_rate": rate, "schedule": describe_schedule(schedule)}
+        values |= {"learning_rate": rate, "schedule": describe_schedule(schedule)}
+        return {**values, "length_bins": self.length_bins} if self.length_bins else values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -135,6 +139,9 @@ class Recipe:
                 weight_decay=decay,
                 betas=betas,
             )
+        if options.length_bins is not None:
+            width = options.length_bins or None
+            changed["phases"] = tuple(dataclasses.replace(phase, length_bins=width) for phase in changed["phases"])
         if options.clip_norm is not None:
             changed["clip_norm"] = options.clip_norm if options.clip_norm < math.inf else None
         architecture = {**self.architecture, **options.config}
