@@ -263,7 +263,8 @@ class Schedules:
     Args:
         learning_rate: returns the learning rate.
         batch_size: returns the rows of an optimizer step, a multiple of the micro-batch.
-        flops_per_token: function of the predictions of a full row that returns the model FLOPs of a token.
+        flops_per_token: function of the predictions of a full row, and of the length at which a row is computed, that
+            returns the model FLOPs of a token.
         mask_rate: returns the share of the tokens to predict. Defaults to `None`: nothing is masked.
         predictions: returns the predictions of a full row. Defaults to 0.
     """

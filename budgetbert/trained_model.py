@@ -157,10 +157,11 @@ class TrainedModel:
         return Normalizer(**arguments, kind=config.get("normalizer", "bert"))
 
     def _read_hugging_face_tokenizer(self):
-        from budgetbert.tokenization.hugging_face import read_crammed_tokenizer, read_tokenizer
+        from budgetbert.tokenization import published
+        from budgetbert.tokenization.hugging_face import read_tokenizer
 
         if self.family == "crammedBERT":
-            return read_crammed_tokenizer(os.path.join(self.path, "tokenizer.json"))
+            return published.read_tokenizer(os.path.join(self.path, "tokenizer.json"))[:2]
         import transformers
 
         if self.family == "budgetbert":  # AutoTokenizer would wonder aloud at a model type that it does not know.

@@ -1,8 +1,7 @@
 """LAMB: BERT-large with batches of 65,536, in two phases, rows of 128 tokens and then of 512.
 
 Hardware  1,024 TPU v3 chips (original); 256 A100 (NVIDIA). One H200 at half of its rate: 4.8 days (computed)
-Time      76 min; NVIDIA 1.2 h
-Cost      1,300 chip-hours of TPU v3, 310 GPU-hours of A100
+Time      76 min; NVIDIA 1.2 h        Cost  1,300 chip-hours of TPU v3, 310 GPU-hours of A100
 Expected  SQuAD v1.1 F1 90.58 after 85.2 G tokens; NVIDIA 90.96, training loss 1.24 to 1.27 (both losses)
 Run       python recipes/lamb_76min.py --corpus DIR128,DIR512 --output_dir runs/lamb
 Corpus    python recipes/prepare_corpus.py --corpus TEXT --rows pairs --dedup none --output_dir DIR128
@@ -10,13 +9,12 @@ Corpus    python recipes/prepare_corpus.py --corpus TEXT --rows pairs --dedup no
           python recipes/prepare_corpus.py --corpus TEXT --rows pairs --dedup none --output_dir DIR512
               --sequence_length 512 --vocabulary DIR128/vocabulary.txt
 Small     python recipes/lamb_76min.py --demo --output_dir runs/demo     (a laptop, about 6 minutes)
-Source    You et al. 2020 (arXiv 1904.00962), "Large Batch Optimization for Deep Learning: Training BERT in 76
-          minutes"; `--variant nvidia`: DeepLearningExamples, PyTorch BERT, whose text is Wikipedia alone
+Source    You et al. 2020 (arXiv 1904.00962); `--variant nvidia`: DeepLearningExamples, PyTorch BERT, Wikipedia alone
 
 Next-sentence prediction was trained with and is off here (`--objective mlm_nsp`): Liu et al. 2019 found that it does
 not help. The rate is lr0 (1 - t / T) from step 0, which the warm-up overrides, so it drops where the warm-up ends, and
 gradients are clipped to a global norm of 1.0: the paper's script was never published, both are from Google's BERT
-(`optimization.py`), ALBERT with its LAMB, MLPerf's reference. `--phases both` keeps the moments, `2` starts afresh.
+(`optimization.py`), ALBERT with its LAMB, MLPerf's reference. `--phases 2` starts afresh, or with `--initial_run`.
 """
 
 import functools
@@ -26,6 +24,7 @@ from absl import flags as absl_flags
 
 from budgetbert import command_line, schedules
 from budgetbert.training.flags import define_flags, read_flags
+from budgetbert.training.run.initial import InitialRun
 
 FAMILY = "bert"  # Of architectures, where --preset names a size.
 PUBLISHED = {"preset": "bert_large", "budget": "8599steps", "learning_rate": None, "mask_rate": "0.15"}
@@ -35,6 +34,7 @@ DEMO = {"learning_rate": 1e-2}
 define_flags(PUBLISHED)
 absl_flags.DEFINE_enum("objective", "mlm", ["mlm", "mlm_nsp"], "Masked-LM, or with next-sentence prediction (pairs).")
 absl_flags.DEFINE_enum("phases", "both", ["1", "2", "both"], "Rows of 128 tokens, of 512, or both one after another.")
+absl_flags.DEFINE_string("initial_run", None, "For --phases 2: a run of --phases 1 whose weights and moments it takes.")
 absl_flags.DEFINE_enum("variant", "paper", ["paper", "nvidia"], "Whose rates, warm-up, decay, clipping and steps.")
 
 
@@ -55,11 +55,11 @@ def nvidia_rates(batch_size, *, peak, published, warmup, steps):
 
 NVIDIA_128 = functools.partial(nvidia_rates, peak=6e-3, published=65536, warmup=0.2843, steps=7038)
 NVIDIA_512 = functools.partial(nvidia_rates, peak=4e-3, published=32768, warmup=0.128, steps=1563)
-NAMES = ("steps", "batch_size", "sequence_length", "rates")
+NAMES = ("steps", "batch_size", "sequence_length", "rates", "length_bins")
 # 8,599 is the paper's sum; its split is unconfirmed: 7,038 is NVIDIA's.
 PHASES = {
-    "paper": ((7038, 65536, 128, paper_rates), (1561, 32768, 512, paper_rates)),
-    "nvidia": ((7038, 65536, 128, NVIDIA_128), (1563, 32768, 512, NVIDIA_512)),
+    "paper": ((7038, 65536, 128, paper_rates, None), (1561, 32768, 512, paper_rates, 64)),
+    "nvidia": ((7038, 65536, 128, NVIDIA_128, None), (1563, 32768, 512, NVIDIA_512, 64)),
 }
 
 
@@ -68,6 +68,7 @@ def main():
     chosen = PHASES[flags.variant][{"1": slice(0, 1), "2": slice(1, 2), "both": slice(0, 2)}[flags.phases]]
     published = {**PUBLISHED, "budget": f"{sum(steps for steps, *_ in chosen)}steps"}
     options = read_flags(FAMILY, demo=DEMO, defaults={"budget": published["budget"]})
+    initial = InitialRun(flags.initial_run, flags.phases) if flags.initial_run else None
     command_line.start_keras()
 
     from budgetbert.optimizers import Lamb
@@ -86,7 +87,8 @@ def main():
         published_objective="mlm_nsp",
         published_vocabulary="bert-large-uncased",
         architecture={"activation": "gelu_approximate"},  # the tanh form, as Google's and NVIDIA's BERT
-        flags={"phases_trained": flags.phases, "variant": flags.variant},
+        flags={"phases_trained": initial.told if initial else flags.phases, "variant": flags.variant},
+        initial_run=initial,
         **published,
     )
     model = pretrain(recipe, options)

@@ -19,7 +19,7 @@ flags.DEFINE_string(
     "corpus",
     None,
     f"demo; files, folders or patterns: {formats.USABLE}; or hf:NAME[:CONFIG]. Several with commas, perhaps with "
-    "shares: A@0.7,B@0.3.",
+    "shares: A@0.7,B@0.3. Or a folder of token ids with their tokenizer (Hugging Face's, MosaicML's MDS).",
 )
 flags.DEFINE_string("output_dir", None, "Where the prepared corpus appears.")
 options.define_flags()

@@ -24,6 +24,9 @@ class Loader:
             it. Defaults to `None`: the first epoch is a permutation, too.
         share: tuple of two int, (i, n): of each micro-batch only the i-th of n equal shares is read, where n processes
             have one each. Defaults to `(0, 1)`.
+
+    Attributes:
+        masking: `Masking`.
     """
 
     def __init__(
@@ -41,7 +44,7 @@ class Loader:
         self._sorted = order
         self._kind = kind
         self._labels = labels
-        self._masking = masking
+        self.masking = masking
         epochs = grain.MapDataset.range(len(rows))
         self._epochs = epochs.shuffle(seed=seed % 2**32) if shuffle else epochs
         self._share, self._shares = share
@@ -63,22 +66,43 @@ class Loader:
             (count,).
         """
         share = self.share_of(count)
-        uses = range(first_use + share.start, first_use + share.stop)
-        if self._sorted is None:
-            indices = np.array([self._epochs[use] for use in uses], np.int64)
-        else:
-            places = [use if use < len(self._rows) else self._epochs[use] for use in uses]
-            indices = self._sorted[np.array(places, np.int64)].astype(np.int64)
+        return self.batch_of(range(first_use + share.start, first_use + share.stop))
+
+    def batch_of(self, uses):
+        """Returns the masked rows of uses (sequence of int), as `micro_batch` does."""
+        indices = self._indices(uses)
         rows = self._rows[indices]
-        batch = self._masking(rows, uses.start) | row_inputs(rows, self._kind, self._masking.special_ids)
+        batch = self.masking.of_uses(rows, uses) | row_inputs(rows, self._kind, self.masking.special_ids)
         if self._labels is not None:
             batch["next_sentence_labels"] = np.asarray(self._labels[indices], np.int32)
         return batch
 
     def read(self, first_use, count):
         """Yields micro-batches of `count` rows without end, from row use `first_use` on, prepared two threads ahead."""
-        batches = grain.MapDataset.range(0, 2**62).map(lambda i: self.micro_batch(first_use + i * count, count))
-        return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)))
+        return read_ahead(self.micro_batch, first_use, count)
+
+    @property
+    def sequence_length(self):
+        """int. Tokens of a full row."""
+        return self._rows[:1].shape[1]
+
+    def lengths(self, uses):
+        """Returns how many tokens the rows of uses (sequence of int) have up to their last that is not [PAD]."""
+        is_token = self._rows[self._indices(uses)] != self.masking.special_ids["[PAD]"]
+        return is_token.shape[1] - is_token[:, ::-1].argmax(axis=1)
+
+    def _indices(self, uses):
+        """Returns the number of the row of each use, an int64 array."""
+        if self._sorted is None:
+            return np.array([self._epochs[int(use)] for use in uses], np.int64)
+        places = [use if use < len(self._rows) else self._epochs[int(use)] for use in uses]
+        return self._sorted[np.array(places, np.int64)].astype(np.int64)
+
+
+def read_ahead(micro_batch, first_use, count):
+    """Yields `micro_batch(first_use, count)` and those that follow, without end, prepared two threads ahead."""
+    batches = grain.MapDataset.range(0, 2**62).map(lambda i: micro_batch(first_use + i * count, count))
+    return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)))
 
 
 def stack(micro_batches, capacity):

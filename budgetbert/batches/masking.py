@@ -59,16 +59,32 @@ class Masking:
             first_use: int. How many rows the run has used before these; row i of them is use `first_use + i`.
 
         Returns:
+            As `of_uses`.
+        """
+        return self.of_uses(rows, range(first_use, first_use + len(rows)))
+
+    def slots_of(self, length):
+        """Returns the prediction slots (int) that rows of at most so many tokens need."""
+        return self._slots or predictions_per_row(self.rate, length)
+
+    def of_uses(self, rows, uses):
+        """Masks rows that need not be used one after another.
+
+        Args:
+            rows: integer array (count, sequence_length) of token ids.
+            uses: sequence of int, the number of the use of each row.
+
+        Returns:
             Dict of `token_ids` int32 (count, sequence_length); `mask_positions` and `labels` int32 (count, k), k as
             in `predictions_per_row`; `weights` float32 (count, k), 0 in the slots that a row too short does not fill.
         """
         count, length = rows.shape
-        slots = self._slots or predictions_per_row(self.rate, length)
+        slots = self.slots_of(length)
         order_keys = np.empty((count, length))
         draws = np.empty((count, slots), np.int64)
         # Every use of a row has a generator of its own (20 us), so that any split gives equal masks.
-        for i in range(count):
-            generator = np.random.Generator(np.random.Philox(key=[self.seed, first_use + i]))
+        for i, use in enumerate(uses):
+            generator = np.random.Generator(np.random.Philox(key=[self.seed, int(use)]))
             generator.random(out=order_keys[i])
             draws[i] = generator.integers(len(self._replacements), size=slots)
 

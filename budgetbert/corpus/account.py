@@ -19,6 +19,7 @@ REASONS = {
     "undecodable": ("Undecodable", "bytes that are not UTF-8"),
     "malformed": ("Malformed", "lines, rows or objects that are not what their file's format asks for"),
     "empty": ("Empty", "nothing is left once the document is cleaned"),
+    "short_row": ("Short rows", "rows of ids that are shorter than the others"),
     "too_long": ("Too long", f"more than {formats.longest()}"),
     "too_short": ("Too short", "fewer than {min_characters:,} characters"),
     "other_language": ("Other languages", "not most probably in “{language}”"),

@@ -10,8 +10,9 @@ from budgetbert.tokenization.vocabulary import SPECIAL_TOKENS
 SPLITS = ("train", "validation")
 # What a row may be, and with what a packed one may start.
 ROW_KINDS, ROW_STARTS = ("packed", "sentences", "pairs"), ("none", "cls")
-# The orders in which training may read rows first, besides shuffled.
-ORDERS = ("frequent_first", "short_sentences_first")
+# The orders in which training may read rows first, besides shuffled: sorted, by a file of the order, or as they stand.
+SORTED = ("frequent_first", "short_sentences_first")
+ORDERS = (*SORTED, "stored")
 _SHARD_NAME = re.compile(r"(train|validation)-\d{5}\.npy")
 _LONGEST_ROW, _MOST_ENTRIES = 65_536, 2**32
 _MOST_ROWS = 2**48
@@ -62,7 +63,7 @@ def _find_damaged_shard(manifest):
             return f"it has no rows for {split}"
         if manifest["counts"]["rows"][split] != number:
             return _told(f"number of rows for {split}", manifest["counts"]["rows"][split])
-    if manifest["format_version"] > 1 and manifest["order"] != "shuffled" and not _is_sum(manifest.get("order_sha256")):
+    if manifest["format_version"] > 1 and manifest["order"] in SORTED and not _is_sum(manifest.get("order_sha256")):
         return _told("order_sha256", manifest.get("order_sha256"))
     return None
 

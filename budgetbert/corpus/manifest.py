@@ -92,11 +92,7 @@ def facts(corpus, sources, documents, entries, encoded, shards, frequencies, opt
     for shard in shards:
         counts["rows"][shard["split"]] += shard["rows"]
     length = options.sequence_length
-    ids, everywhere = special_ids(entries), sum(frequencies.values())
-    special = list(ids.values())
-    unknown, known = int(everywhere[ids["[UNK]"]]), np.delete(everywhere, special)
-    unknown_rate = unknown / max(1, unknown + int(known.sum()))
-    _check_tokens(names, unknown_rate, known, ledger)
+    about_tokens, unknown_rate = of_tokens(names, entries, frequencies, ledger)
     for source, lengths in enumerate(without_tokens):
         if lengths:
             ledger.leave_out(source, "without_tokens", len(lengths))
@@ -120,7 +116,7 @@ def facts(corpus, sources, documents, entries, encoded, shards, frequencies, opt
         "documents_without_tokens": all_without,
         "unknown_token_rate": unknown_rate,
     }
-    _check_held_out(counts, options.validation_fraction, ledger)
+    check_held_out(counts, options.validation_fraction, ledger)
     if options.rows == "pairs":
         _check_labels(corpus, names, [shard for shard in shards if shard["split"] == "train"], ledger)
     removed = sum(ledger.removed, collections.Counter())
@@ -135,18 +131,40 @@ def facts(corpus, sources, documents, entries, encoded, shards, frequencies, opt
         "row_start": options.row_start,
         "order": options.order,
         "sequence_length": length,
-        "dtype": str(token_dtype(len(entries))),
-        "vocabulary": {"size": len(entries), "sha256": store.vocabulary_sha256(entries), "special_ids": ids},
+        **about_tokens,
         "counts": counts,
         "filters": {
             reason: {"documents": removed[reason], "examples": ledger.examples[reason]} for reason in sorted(removed)
         },
         "source_counts": source_counts,
-        "token_frequencies": _told_frequencies(entries, everywhere),
         "validation_fraction": options.validation_fraction,
-        "validation_unigram_entropy": _entropy(np.delete(frequencies["validation"], special)),
         "shards": shards,
     }
+
+
+def of_tokens(names, entries, frequencies, ledger):
+    """Returns what the manifest tells of the tokens in all rows, a dict, and which share of them is unknown (float).
+
+    Args:
+        names: str, of the sources.
+        entries: list of str, the vocabulary.
+        frequencies: dict of the number of times (int64 array) that each entry occurs in the rows of each split.
+        ledger: `Ledger`.
+
+    Raises:
+        InputError: if most of them are unknown, or all alike.
+    """
+    ids, everywhere = special_ids(entries), sum(frequencies.values())
+    special = list(ids.values())
+    unknown, known = int(everywhere[ids["[UNK]"]]), np.delete(everywhere, special)
+    unknown_rate = unknown / max(1, unknown + int(known.sum()))
+    _check_tokens(names, unknown_rate, known, ledger)
+    return {
+        "dtype": str(token_dtype(len(entries))),
+        "vocabulary": {"size": len(entries), "sha256": store.vocabulary_sha256(entries), "special_ids": ids},
+        "token_frequencies": _told_frequencies(entries, everywhere),
+        "validation_unigram_entropy": _entropy(np.delete(frequencies["validation"], special)),
+    }, unknown_rate
 
 
 def _check_tokens(names, rate, known, ledger):
@@ -163,7 +181,7 @@ def _check_tokens(names, rate, known, ledger):
         ledger.notes.append(f"{rate:.1%} of the tokens are unknown: {mend}.")
 
 
-def _check_held_out(counts, wanted, ledger):
+def check_held_out(counts, wanted, ledger):
     """Notes a share of held-out tokens that is twice as large as was asked for, or half as large."""
     (_, documents), (train, validation) = ([counts[what][split] for split in store.SPLITS] for what in _COUNTED)
     share = validation / (train + validation)

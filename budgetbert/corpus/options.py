@@ -12,7 +12,7 @@ import typing
 
 from absl import flags
 
-from budgetbert.corpus.checks import ORDERS, ROW_KINDS, ROW_STARTS
+from budgetbert.corpus.checks import ORDERS, ROW_KINDS, ROW_STARTS, SORTED
 from budgetbert.corpus.sources.cleaning import LEVELS
 from budgetbert.corpus.stages import filters
 from budgetbert.errors import InputError
@@ -80,7 +80,9 @@ class Options:
         ROW_KINDS,
     )
     row_start: str = _option("none", "none, or cls: every packed row starts with [CLS].", ROW_STARTS)
-    order: str = _option("shuffled", f"shuffled, {' or '.join(ORDERS)}.", ("shuffled", *ORDERS))
+    order: str = _option(
+        "shuffled", f"shuffled, {', '.join(SORTED)}, or stored: as the source has them.", ("shuffled", *ORDERS)
+    )
     clean: str = _option(
         "auto",
         "none; minimal: wrong decoding, control characters, white space; wiki: what is left of markup, too. "
@@ -98,6 +100,11 @@ class Options:
     )
     text_field: str = _option("text", "The field or column with the text, in JSON, tables and hf: sources.")
     split: str = _option("train", "The split of hf: sources.")
+    document: str = _option(
+        "auto",
+        "auto, or file: all of a .txt is one document, as of books, not what lies between blank lines.",
+        ("auto", "file"),
+    )
     # What `--vocabulary_from` gave; no flag.
     normalizer_of_model: Normalizer | None = None
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from budgetbert import files
 from budgetbert.corpus import store
+from budgetbert.corpus.checks import SORTED as SORTED
 from budgetbert.corpus.stages.parts import read_json, write_array, write_json
 from budgetbert.errors import InputError
 
@@ -67,8 +68,8 @@ def row_keys(order, vocabulary, frequencies):
     marks, it is a piece of its own. [PAD] does not count.
 
     Args:
-        order: str, one of `checks.ORDERS`.
-        vocabulary: list of str; [PAD] has the id 0.
+        order: str, one of `SORTED`.
+        vocabulary: list of str.
         frequencies: int64 array. How often each entry occurs in the training rows.
 
     Source: Geiping & Goldstein 2022, section 4.4: "sort all tokenized sequences by some metric"; `frequent_first` is
@@ -78,12 +79,12 @@ def row_keys(order, vocabulary, frequencies):
     if order == "short_sentences_first":
         is_stop = np.array([entry in _FULL_STOPS for entry in vocabulary])
         return lambda rows: -_count_single(is_stop[rows])
-    counts = np.array(frequencies)
-    counts[0] = 0
+    counts, pad = np.array(frequencies), vocabulary.index("[PAD]")
+    counts[pad] = 0
     log_probabilities = np.log((counts + 1) / (counts.sum() + len(vocabulary)))
     scores = np.round(_FIXED_POINT * log_probabilities).astype(np.int64)
-    scores[0] = 0
-    return lambda rows: -(scores[rows].sum(axis=1) / np.maximum(1, np.count_nonzero(rows, axis=1)))
+    scores[pad] = 0
+    return lambda rows: -(scores[rows].sum(axis=1) / np.maximum(1, np.count_nonzero(rows != pad, axis=1)))
 
 
 def _count_single(found):

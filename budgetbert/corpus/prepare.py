@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 
 from budgetbert import files
-from budgetbert.corpus import manifest, ordering, report, staging, store
+from budgetbert.corpus import manifest, ordering, ready, report, staging, store
 from budgetbert.corpus.console import Progress, print_summary
 from budgetbert.corpus.model_vocabulary import read_model_vocabulary
 from budgetbert.corpus.options import Options
+from budgetbert.corpus.sources import token_ids
 from budgetbert.corpus.sources.text import parse_sources
 from budgetbert.corpus.stages import vocabulary
 from budgetbert.corpus.stages.encode import encode
@@ -37,7 +38,8 @@ def prepare_corpus(sources, output_dir, *, workers=None, **options):
     where the hub or a disk failed. It needs about as much disk as the text has characters, and is deleted at the end.
 
     Args:
-        sources: str as for `--corpus`, see `sources.text.parse_sources`.
+        sources: str as for `--corpus`, see `sources.text.parse_sources`; or a folder of token ids with their tokenizer,
+            see `sources.token_ids.find`, of which `ready` makes the rows.
         output_dir: str or `Path`. It appears when it is complete.
         workers: int, or a `datatrove.DatatroveWorkers`. The number of processes, which import the calling script: it
             has to do its work under `if __name__ == "__main__"`. Defaults to `None`: one per CPU core that this process
@@ -55,14 +57,18 @@ def prepare_corpus(sources, output_dir, *, workers=None, **options):
     if output_dir.is_mount():  # It is put in place by a rename, once it is whole.
         raise InputError(f"{output_dir} is a mount point: give a directory in it.")
     options, given = Options(**options), None
-    if options.vocabulary:
-        given = read_vocabulary(options.vocabulary)
-    elif options.vocabulary_from:
-        of_model = read_model_vocabulary(options.vocabulary_from)
-        options, given = options.with_normalizer(of_model.normalizer), of_model.vocabulary
-    options = options.for_sources(sources)
     workers = Workers(workers) if workers is None or isinstance(workers, int) else workers
-    opened = parse_sources(sources, workers, options.text_field, options.split)
+    if ids := token_ids.find(sources, options.text_field, options.split):
+        opened, tokenizer = [ids], ready.open_tokenizer(ids, options)
+        given = tokenizer[0]
+    else:
+        if options.vocabulary:
+            given = read_vocabulary(options.vocabulary)
+        elif options.vocabulary_from:
+            of_model = read_model_vocabulary(options.vocabulary_from)
+            options, given = options.with_normalizer(of_model.normalizer), of_model.vocabulary
+        opened = parse_sources(sources, workers, options.text_field, options.split, options.document)
+    options = options.for_sources(sources)
     for source in opened:
         root = getattr(source, "root", None)
         if root and output_dir.is_relative_to(root.resolve()):
@@ -88,7 +94,10 @@ def prepare_corpus(sources, output_dir, *, workers=None, **options):
     ):
         stage = staging.Staging(directory, workers, progress)
         corpus = stage.folder("corpus")
-        facts = prepare_rows(corpus, opened, weights, options, given, stage)
+        if ids:
+            facts = ready.write_rows(corpus, ids, tokenizer, options, stage)
+        else:
+            facts = prepare_rows(corpus, opened, weights, options, given, stage)
         if identities != identify():
             raise InputError(f"{sources} changed while it was read: prepare it when nothing else writes there.")
         counts = zip(identities, facts.pop("source_counts"), strict=True)
@@ -160,7 +169,7 @@ def prepare_rows(corpus, sources, weights, options, given, stage):
     facts = manifest.facts(corpus, names, documents, entries, encoded, shards, frequencies, options, ledger)
     if options.vocabulary_from:
         facts["vocabulary"] |= {"from": options.vocabulary_from, "old_entries": len(given), "added": added}
-    if options.order != "shuffled":
+    if options.order in ordering.SORTED:
         stage.release_memory(documents)
         frequencies = frequencies["train"]
         facts["order_sha256"] = ordering.sort_rows(corpus, shards, options.order, entries, frequencies, stage)
@@ -173,7 +182,12 @@ def is_prepared(corpus):
 
 
 def check_sources(corpus):
-    """Raises an `InputError` where raw text that a `--corpus` names is not there."""
+    """Raises an `InputError` where raw text that a `--corpus` names is not there, or is token ids."""
+    if token_ids.find(corpus):
+        raise InputError(
+            f"{corpus} holds token ids: make a corpus of them with recipes/prepare_corpus.py --corpus {corpus} "
+            "--output_dir DIR, and give that as --corpus."
+        )
     parse_sources(corpus, Workers(1))
 
 
@@ -222,7 +236,8 @@ def _open_equal(output_dir, options, identify):
     if not (output_dir / store.MANIFEST).exists():
         raise InputError(f"{output_dir} holds something that is not a prepared corpus: choose another directory.")
     corpus = store.open_corpus(output_dir)
-    there = corpus.manifest.get("options", {})
+    # Corpora of before this option have documents as `auto` has them.
+    there = {"document": "auto"} | corpus.manifest.get("options", {})
     for name, value in options.items():
         if there.get(name) != value:
             raise InputError(

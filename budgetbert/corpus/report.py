@@ -41,6 +41,7 @@ _ORDERS = {
     "shuffled": "permuted in each epoch",
     "frequent_first": "read once by falling mean log-frequency of their tokens, then permuted",
     "short_sentences_first": "read once by falling number of full stops, then permuted",
+    "stored": "read once as they were stored, then permuted",
 }
 
 
@@ -93,7 +94,8 @@ def render(corpus):
         sources=list(zip(names, manifest["sources"], weights, strict=True)),
         account=account,
         ledger=_ledger(manifest, account),
-        lengths=_lengths(manifest, names),
+        lengths=_lengths(manifest, names) if _has_characters(manifest) else [],
+        has_characters=_has_characters(manifest),
         rank_charts=_rank_charts(manifest),
         frequent=_words(manifest)[:_FREQUENT],
         rows_note=f"{kind.capitalize()}: {meaning}. Those for training are {_ORDERS[corpus.order]}.",
@@ -105,6 +107,11 @@ def render(corpus):
     )
 
 
+def _has_characters(manifest):
+    """Returns whether the corpus was made of text, and not of token ids."""
+    return "characters" in manifest["sources"][0]
+
+
 def _row_bytes(corpus):
     return np.dtype(corpus.manifest["dtype"]).itemsize * corpus.sequence_length
 
@@ -113,15 +120,18 @@ def _tiles(corpus):
     manifest = corpus.manifest
     counts, sources, seconds = manifest["counts"], manifest["sources"], manifest["seconds"]
     kept, characters, read = (
-        sum(source[key] for source in sources) for key in ("documents", "characters", "characters_read")
+        sum(source.get(key, 0) for source in sources) for key in ("documents", "characters", "characters_read")
     )
-    speed = f"{read / 1e6 / seconds:.1f} M characters/s" if seconds else ""
+    speed = f"{read / 1e6 / seconds:.1f} M characters/s" if seconds and read else ""
     per_token = characters / max(1, sum(counts["tokens"].values()))
     on_disk = sum(counts["rows"].values()) * _row_bytes(corpus)
-    tiles = (
-        ("Documents", numbers.number(kept), f"of {counts['documents_read']:,} read"),
+    of_text = (
         ("Characters", numbers.short(characters), f"of {numbers.short(read)} read"),
         ("Characters per token", numbers.number(per_token, 2), "special tokens too"),
+    )
+    tiles = (
+        ("Documents", numbers.number(kept), f"of {counts['documents_read']:,} read"),
+        *(of_text if _has_characters(manifest) else ()),
         ("Unknown tokens", numbers.rate(counts["unknown_token_rate"]), "in all rows"),
         ("Rows on disk", numbers.size(on_disk), f"{manifest['dtype']}, {len(manifest['shards']):,} shards"),
         ("Prepared in", numbers.duration(seconds), speed),

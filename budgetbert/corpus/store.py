@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from budgetbert import files
-from budgetbert.corpus.checks import SPLITS, find_damage
+from budgetbert.corpus.checks import SORTED, SPLITS, find_damage
 from budgetbert.corpus.rows import Rows, Shard
 from budgetbert.errors import InputError
 from budgetbert.reporting.numbers import counted
@@ -118,12 +118,12 @@ class PreparedCorpus:
 
     @property
     def training_order(self):
-        """The numbers of the training rows as they are sorted, read as `Rows` are; `None` of a shuffled corpus."""
+        """The numbers of the training rows in their order, read as `Rows` are; `None` of a shuffled corpus."""
         if self.order == "shuffled":
             return None
         count = len(self.rows("train"))
-        if self.manifest["format_version"] == 1:
-            return np.arange(count)
+        if self.manifest["format_version"] == 1 or self.order == "stored":
+            return np.arange(count, dtype=order_dtype(count))
         return Rows([(self.directory / ORDER, count)], (), order_dtype(count), count)
 
     def _shards(self, split, name_of=str):
@@ -211,7 +211,7 @@ def _files(manifest):
         yield name, shard["sha256"], (rows, length), dtype
         if manifest["rows_kind"] == "pairs":
             yield labels_name(name), shard["labels_sha256"], (rows,), "uint8"
-    if manifest["order"] != "shuffled" and manifest["format_version"] > 1:
+    if manifest["order"] in SORTED and manifest["format_version"] > 1:
         rows = sum(shard["rows"] for shard in manifest["shards"] if shard["split"] == "train")
         yield ORDER, manifest["order_sha256"], (rows,), order_dtype(rows)
 

@@ -184,7 +184,7 @@ class Finetuning:
             schedules=Schedules(
                 learning_rate=lambda x: configuration["learning_rate"] * protocol.factor(x, steps),
                 batch_size=lambda x: rows,
-                flops_per_token=lambda predictions: per_token,
+                flops_per_token=lambda predictions, length: per_token,
             ),
             clock=clock,
             state=state,

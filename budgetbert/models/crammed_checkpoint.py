@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 
 from budgetbert.models import BertBudget, BertBudgetMaskedLM, BertBudgetMaskedLMPreprocessor, BertBudgetTokenizer
-from budgetbert.tokenization.hugging_face import read_crammed_tokenizer
+from budgetbert.tokenization.published import read_tokenizer
 
 MODEL_TYPE = "crammedBERT"
 
@@ -91,12 +91,13 @@ def _tokenizer(directory):
     """The checkpoint's WordPiece, whose special tokens get the names that they have here."""
     from transformers.utils import cached_file
 
-    tokens = read_crammed_tokenizer(cached_file(directory, "tokenizer.json"))
-    warnings.warn(
-        f"{directory}: its own tokenizer keeps a run of punctuation, as '...', in one piece, which is split here.",
-        stacklevel=4,
-    )
-    return BertBudgetTokenizer.from_normalizer(*tokens)
+    try:
+        vocabulary, normalizer, differs = read_tokenizer(cached_file(directory, "tokenizer.json"))
+    except ValueError as error:
+        raise ValueError(f"The tokenizer of {directory} cannot be read here: {str(error).rstrip('.')}.") from error
+    if differs:
+        warnings.warn(f"{directory}: {differs}.", stacklevel=4)
+    return BertBudgetTokenizer.from_normalizer(vocabulary, normalizer)
 
 
 def _weights(directory):

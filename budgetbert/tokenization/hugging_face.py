@@ -13,8 +13,6 @@ from budgetbert.tokenization.checkpoint import LONGEST_WORD
 from budgetbert.tokenization.normalizer import Normalizer
 from budgetbert.tokenization.vocabulary import SPECIAL_TOKENS, plain_tokenizer, standalone_tokenizer
 
-# What crammed-BERT calls the special tokens.
-_CRAMMED = {"<pad>": "[PAD]", "<unk>": "[UNK]", "<cls>": "[CLS]", "<sep>": "[SEP]", "<mask>": "[MASK]"}
 # Case, accents, white space, punctuation, digits, quotation marks and Chinese characters.
 _PROBES = (
     "The Film Is A Masterpiece",
@@ -51,7 +49,9 @@ def read_tokenizer(hf_tokenizer):
     described = json.loads(backend.to_str()) if backend is not None else {}
     model = described.get("model") or {}
     if model.get("type") != "WordPiece" or model.get("continuing_subword_prefix") != "##":
-        raise ValueError(f"The checkpoint's tokenizer ({_kind(model)}) is not BERT's WordPiece, which alone converts.")
+        raise ValueError(
+            f"The checkpoint's tokenizer ({kind_of(model)}) is not BERT's WordPiece, which alone converts."
+        )
     entries = hf_tokenizer.get_vocab()
     missing = [token for token in SPECIAL_TOKENS if token not in entries]
     if missing:
@@ -73,34 +73,10 @@ def read_tokenizer(hf_tokenizer):
         raise ValueError("The checkpoint's tokenizer does not write [CLS] text [SEP] text [SEP], as BERT's does.")
     if backend.pre_tokenizer is None:
         raise ValueError("The checkpoint's tokenizer does not split text into words, as BERT's does.")
-    return vocabulary, _equal_normalizer(backend, described, model.get("max_input_chars_per_word", LONGEST_WORD))
+    return vocabulary, equal_normalizer(backend, described, model.get("max_input_chars_per_word", LONGEST_WORD))
 
 
-def read_crammed_tokenizer(path):
-    """Reads the tokenizer of crammed-BERT's own code.
-
-    Runs of punctuation ("...") are one piece in it and split here.
-
-    Args:
-        path: str. Of its `tokenizer.json`.
-
-    Returns:
-        Tuple of the vocabulary (list of str), in which special tokens have the names that they have here, and the
-        `Normalizer`.
-
-    Raises:
-        ValueError: if it is no such tokenizer.
-    """
-    described = Tokenizer.from_file(path)
-    model, entries = json.loads(described.to_str())["model"], described.get_vocab()
-    if model["type"] != "WordPiece" or not set(_CRAMMED) <= set(entries):
-        raise ValueError(f"{path} has no WordPiece with {', '.join(_CRAMMED)}, as crammed-BERT's is.")
-    vocabulary = [_CRAMMED.get(token, token) for token in sorted(entries, key=entries.get)]
-    normalize = described.normalizer.normalize_str
-    return vocabulary, Normalizer(normalize("A") == "a", normalize("\u00e9") == "e", "cramming")
-
-
-def _equal_normalizer(backend, described, longest_word):
+def equal_normalizer(backend, described, longest_word):
     """Returns the `Normalizer` that makes the same words of the probes as a `tokenizers.Tokenizer`.
 
     Args:
@@ -128,14 +104,14 @@ def _equal_normalizer(backend, described, longest_word):
     for normalizer in ours:
         if [_words_of(plain, normalizer(probe)) for probe in _PROBES] == found[: len(_PROBES)]:
             warnings.warn(
-                f"The checkpoint's tokenizer ({_kind(described['normalizer'])}, words of {longest_word} characters) "
+                f"The checkpoint's tokenizer ({kind_of(described['normalizer'])}, words of {longest_word} characters) "
                 "reads rare characters or long words in a way of its own: their ids differ here.",
                 stacklevel=4,
             )
             return normalizer
     raise ValueError(
         "The checkpoint's tokenizer normalises or splits text in a way of its own "
-        f"({_kind(described['normalizer'])}), which is neither BERT's nor ours: its ids would differ."
+        f"({kind_of(described['normalizer'])}), which is neither BERT's nor ours: its ids would differ."
     )
 
 
@@ -145,9 +121,9 @@ def _words_of(tokenizer, text):
     return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
 
 
-def _kind(step):
+def kind_of(step):
     """Returns what a part of tokenizer.json calls itself, or the parts of a sequence."""
     step = step or {}
     if "normalizers" in step:
-        return ", ".join(dict.fromkeys(_kind(part) for part in step["normalizers"]))
+        return ", ".join(dict.fromkeys(kind_of(part) for part in step["normalizers"]))
     return str(step.get("type"))

@@ -189,6 +189,14 @@ class Options:
         'For research: fields of the architecture that differ from the preset, as {"num_layers": 6}.',
         parse=parse_config,
     )
+    length_bins: int | None = _flag(
+        None,
+        _INTEGER,
+        None,
+        "Tokens by which the lengths of rows with padding are binned, as 64; 0: none; default: as the recipe has it.",
+        0,
+        65_536,
+    )
     batch_ramp: float = _flag(
         DECISIVE, _FLOAT, _RECIPE, "Share of the budget over which the batch grows; 0: none.", 0.0, 1.0
     )

@@ -19,7 +19,7 @@ from budgetbert.training.loop.guards import Diverged, LossGuard, Rising, Signals
 from budgetbert.training.loop.hooks import LOG_EVERY, Log, Marks, Save, Validate, keep_back
 from budgetbert.training.loop.loop import Loop, train_phase
 from budgetbert.training.loop.result import finish, show_finished
-from budgetbert.training.loop.state import TrainState, report_corrupt, resume, roll_back
+from budgetbert.training.loop.state import TrainState, begin_with, report_corrupt, resume, roll_back
 from budgetbert.training.loop.validation import Samples, Validation, WithOldText
 from budgetbert.training.plan import corpora
 from budgetbert.training.plan.decide import decide, refuse_before_preparing
@@ -115,6 +115,8 @@ def pretrain(
         watched = open_watched(recipe.keep_an_eye_on, prepared[0])
         corpora.check_rows([*prepared, *filter(None, [watched])], recipe, options)
         identity = corpora.identity(prepared, watched)
+        if recipe.initial_run:
+            recipe.initial_run.check({**decisive, **identity})
         run.start({**decisive, **identity}, {"command": sys.argv, **options.written(CIRCUMSTANCE)})
         processes.release_others()
         # The corpus may lie elsewhere on each machine, but must be the same.
@@ -125,6 +127,8 @@ def pretrain(
             RunPhase(recipe, phase, options, budget, corpus, share)
             for phase, budget, corpus in zip(recipe.phases, shares, prepared, strict=True)
         ]
+        for phase in phases:
+            phase.check_bins()
         if options.demo and not options.initial_model and recipe.name != "frontier":
             console.print("of the recipes, frontier learns fastest in minutes: python recipes/frontier.py --demo")
         for difference in deviations(published, recipe, options, phases[0].config["vocabulary_size"], prepared):
@@ -149,9 +153,15 @@ def pretrain(
         checkpoints = Checkpoints(directory, step.model, step.optimizer, *kept, processes)
         compile_seconds = plan.compile_seconds if calibrated else 0.0
         fresh = TrainState(Progress(phase_rows=(0,) * len(phases)), seconds={"compile": compile_seconds})
-        state = resume(fresh, step, checkpoints, run)
+        initial = ()
+        if recipe.initial_run:
+            resets_step = recipe.phases[0].resets_step
+            initial = (functools.partial(begin_with, recipe.initial_run, step, checkpoints, resets_step),)
+        state = resume(fresh, step, checkpoints, run, *initial)
         if state.progress.step:
             console.print(f"going on after step {state.progress.step:,}")
+        elif recipe.initial_run:
+            console.print(f"beginning with weights and moments of {recipe.initial_run.checkpoint}")
 
         # 6. The phases one after another, and what is done between the steps.
         signals.defer()
@@ -229,7 +239,7 @@ def _train_phases(phases, plan, step, state, signals, done, watched, calibrated)
         validate = Validate(log, evaluate, recipe.validate_at, signals, shown, options.early_stop, calibrated, best)
         loop = Loop(
             step=step,
-            feed=Feed(phase.training_rows, planned.micro_batch_size),
+            feed=Feed(phase.rows_of_steps(planned.batch_size), planned.micro_batch_size),
             schedules=phase.schedules(planned),
             clock=PhaseClock(log.clock, bounds[number], bounds[number + 1]),
             state=state,

@@ -32,6 +32,8 @@ class Phase:
             `None` (default) where neither follows from the batch.
         sequence_length: int. Tokens per row. Defaults to 128.
         steps: int, as published; how a budget is split follows from it. `None` (default) in a recipe of one phase.
+        length_bins: int or `None` (default). Tokens by which the lengths of rows with padding are binned, where these
+            have four bins or more.
         resets_step: bool. Whether the optimizer's step counter and the loss scale start anew with this phase, the
             moments staying. Defaults to `False`.
         embeddings_only: bool. Whether the encoder's blocks stay as they are, so that embeddings and head alone learn.
@@ -43,6 +45,7 @@ class Phase:
     rates: Callable | None = None
     sequence_length: int = 128
     steps: int | None = None
+    length_bins: int | None = None
     resets_step: bool = False
     embeddings_only: bool = False
 
@@ -74,6 +77,8 @@ class Phase:
         """dict that JSON can hold: what was published."""
         rate, schedule = self.rates_at(self.batch_size)
         values = {"steps": self.steps, "batch_size": self.batch_size, "sequence_length": self.sequence_length}
+        if self.length_bins:
+            values["length_bins"] = self.length_bins
         if self.embeddings_only:
             values["embeddings_only"] = True
         return {**values, "learning_rate": rate, "schedule": describe_schedule(schedule)}
@@ -109,6 +114,7 @@ class Recipe:
         keep_an_eye_on: str. A prepared corpus of the text from before, whose held-out rows are validated too. Defaults
             to `None`.
         flags: dict of the recipe's own flags and their values, for `recipe.json`. Defaults to none.
+        initial_run: `InitialRun` whose weights and moments a run begins with, or `None` (default).
     """
 
     name: str
@@ -134,6 +140,7 @@ class Recipe:
     new_vocabulary: bool = False
     keep_an_eye_on: str | None = None
     flags: dict = dataclasses.field(default_factory=dict)
+    initial_run: object = None
 
     def with_settings(self, options):
         """Returns the recipe with what the flags of `Options` set of optimizer, schedules, clipping and dropout.
@@ -149,6 +156,9 @@ class Recipe:
                 weight_decay=decay,
                 betas=betas,
             )
+        if options.length_bins is not None:
+            width = options.length_bins or None
+            changed["phases"] = tuple(dataclasses.replace(phase, length_bins=width) for phase in changed["phases"])
         if options.clip_norm is not None:
             changed["clip_norm"] = options.clip_norm if options.clip_norm < math.inf else None
         architecture = {**self.architecture, **options.config}

@@ -88,6 +88,7 @@ def write(folder, arch=ARCH, **changes):
     kept = {name: array for name, array in {**weights(), **changes}.items() if array is not None}
     save_file(kept, folder / "model.safetensors")
     described = json.loads(standalone_tokenizer(VOCABULARY, Normalizer(kind="cramming")).to_str())
+    described["pre_tokenizer"] = {"type": "Whitespace"}
     text = json.dumps(described)
     for token in ("PAD", "UNK", "CLS", "SEP", "MASK"):
         text = text.replace(f"[{token}]", f"<{token.lower()}>")

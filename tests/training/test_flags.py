@@ -33,7 +33,16 @@ def test_recipe_json_has_what_decides_apart_from_the_circumstances():
     assert set(options.written(DECISIVE)) == decisive | {"early_stop"}
     assert options.written(DECISIVE)["mask_rate"] == "0.30:0.15"
     changing_nothing = {"output_dir", "plan_only", "recalibrate", "demo"}
-    in_the_numbers_of_the_recipe = {"schedule", "warmup", "weight_decay", "betas", "clip_norm", "dropout", "config"}
+    in_the_numbers_of_the_recipe = {
+        "schedule",
+        "warmup",
+        "weight_decay",
+        "betas",
+        "clip_norm",
+        "dropout",
+        "config",
+        "length_bins",
+    }
     in_a_form_of_their_own = {"budget", "preset", "optimizer", *in_the_numbers_of_the_recipe}
     written = {*options.written(DECISIVE), *options.written(CIRCUMSTANCE)}
     assert {*written, *changing_nothing, *in_a_form_of_their_own} == set(options.given)

@@ -314,3 +314,35 @@ def test_a_published_curve_is_written_as_data():
     assert TWO_PHASES.phases[0].numbers["schedule"] == "polynomial(warmup=0.25)"
     rates = Phase(batch_size=4, rates=lambda batch: (batch * 1e-3, functools.partial(schedules.linear, warmup=0.1)))
     assert rates.numbers["learning_rate"] == 4e-3
+
+
+@pytest.mark.slow
+def test_binned_rows_cost_less_and_a_run_resumed_among_them_ends_with_the_same_bits(two_corpora, tmp_path):
+    flags = {"recipe": TWO_PHASES, "length_bins": 16, "batch_size": 32, "micro_batch_size": 8, "log_every": EVERY_STEP}
+    whole = train(two_corpora, tmp_path / "whole", **flags)
+    logged = lines(tmp_path / "whole", "learning_rate")
+    tokens = np.diff([0, *(line["tokens"] for line in logged)])
+    # The rows of 32 tokens have two bins of 16 only, too few to be binned.
+    assert (tokens[:8] == 32 * 32).all()
+    assert (tokens[8:] < 16 * 64).all()
+    assert all(count % (4 * 16) == 0 for count in tokens[8:])
+    flops = np.diff([0, *(line["flops"] for line in logged)])
+    assert (flops[8:] < 0.99 * 16 * 64 * flops[7] / tokens[7]).all()
+    assert train(two_corpora, tmp_path / "resumed", **flags, stop_at=10 / 12) is None
+    assert_equal(whole, train(two_corpora, tmp_path / "resumed", **flags))
+    recorded = Run(str(tmp_path / "whole")).read_json("recipe.json")["recipe"]
+    assert [phase["length_bins"] for phase in recorded["phases"].values()] == [16, 16]
+
+
+@pytest.mark.without_backend
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({"length_bins": 4}, "makes more than 8 lengths of rows of 64 tokens, each compiled for itself: give 8 or"),
+        ({"length_bins": 3}, "makes more than 8 lengths of rows of 32 tokens, each compiled for itself: give 4 or"),
+        ({"length_bins": 8, "batch_ramp": 0.5}, "--batch_ramp lets the steps grow"),
+    ],
+)
+def test_bins_that_cannot_be_are_refused(two_corpora, tmp_path, flags, told):
+    with pytest.raises(InputError, match=told):
+        train(two_corpora, tmp_path, recipe=TWO_PHASES, **flags)

@@ -18,8 +18,8 @@ class Block:
     """Whole documents of one source.
 
     Attributes:
-        kind: str, what `data` is to be parsed as: "txt", "jsonl", "extracted", "json", "mediawiki", "documents" or
-            "parsed".
+        kind: str, what `data` is to be parsed as: "txt", "whole" (a `.txt` file that is one document),
+            "jsonl", "extracted", "json", "mediawiki", "documents" or "parsed".
         data: bytes, or a list: of str for "mediawiki" and "documents", of (bytes, line) for "json", of what
             `formats.parse` yields for "parsed".
         size: int, about the bytes of text.

@@ -54,6 +54,8 @@ _ENDS = {
     "txt": re.compile(rb"\n" + _BLANK + rb"\n"),
     "jsonl": re.compile(rb"\n"),
     "extracted": re.compile(rb"</doc>[ \t\r]*\n"),
+    # It ends where the file does.
+    "whole": None,
 }
 _BLANK_LINES = re.compile(rb"\n(?:" + _BLANK + rb"\n)++\s*")
 
@@ -73,7 +75,7 @@ def kind_of(path):
     return "mediawiki" if match["dump"] else _KINDS[match["suffix"]]
 
 
-def read_blocks(path, raw, block_bytes, text_field):
+def read_blocks(path, raw, block_bytes, text_field, document="auto"):
     """Reads a file as blocks.
 
     Args:
@@ -81,6 +83,7 @@ def read_blocks(path, raw, block_bytes, text_field):
         raw: the file, opened in binary mode.
         block_bytes: int. About what a block has, except the last.
         text_field: str. The column of a table.
+        document: str. `"file"` makes one document of a `.txt` file. Defaults to `"auto"`.
 
     Yields:
         `Block`, one at least.
@@ -89,6 +92,8 @@ def read_blocks(path, raw, block_bytes, text_field):
         InputError: naming file and offset, if the file is damaged or compressed in another way than its name says.
     """
     kind, offset = kind_of(path), [0]
+    if kind == "txt" and document == "file":
+        kind = "whole"
     _check_compression(path, raw)
     try:
         for block in _blocks(kind, path, raw, offset, block_bytes, text_field):
@@ -188,7 +193,7 @@ def _cut(kind, path, stream, start, block_bytes, with_returns):
         chunk = stream.read(CHUNK)
         buffer += chunk.replace(b"\r", b"\n") if with_returns else chunk
         if skipping:
-            end = ends.search(buffer)
+            end = ends and ends.search(buffer)
             # The end itself may be cut in two, so a few bytes stay.
             passed = end.end() if end else max(0, len(buffer) - 64)
             line += buffer.count(b"\n", 0, passed)
@@ -211,6 +216,8 @@ def _cut(kind, path, stream, start, block_bytes, with_returns):
 
 
 def _last_end(ends, buffer):
+    if ends is None:
+        return 0
     # The last end is nearly always near.
     for start in (max(0, len(buffer) - 2**16), 0):
         found = [match.end() for match in ends.finditer(buffer, start)]
@@ -257,7 +264,7 @@ def _parse_article(markup, path):
 
 def _parse_text(block, _):
     start, data = 0, block.data
-    for match in [*_BLANK_LINES.finditer(data), None]:
+    for match in [*(_BLANK_LINES.finditer(data) if block.kind == "txt" else ()), None]:
         piece = (data[start : match.start()] if match else data[start:]).removeprefix(BYTE_ORDER_MARK)
         if piece.strip():
             try:
@@ -273,6 +280,7 @@ def _parse_extracted(block, _):
 
 _PARSERS = {
     "txt": _parse_text,
+    "whole": _parse_text,
     "jsonl": json_values.parse_lines,
     "json": json_values.parse_values,
     "extracted": _parse_extracted,

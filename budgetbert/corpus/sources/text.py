@@ -27,7 +27,7 @@ _UNREAD_NAMES = 5
 _WEIGHTED = re.compile(r"(.+)@(\d+\.?\d*|\.\d+)")
 
 
-def parse_sources(corpus, workers, text_field="text", split="train"):
+def parse_sources(corpus, workers, text_field="text", split="train", document="auto"):
     """Understands the value of `--corpus`.
 
     Args:
@@ -36,6 +36,7 @@ def parse_sources(corpus, workers, text_field="text", split="train"):
         workers: `pool.Workers`, which collect the `demo` text.
         text_field: str. The field or column that holds the text, in JSON, tables, parquet and data sets of the hub.
         split: str. The split of data sets of the hub.
+        document: str. `"auto"` or `"file"`, see `FileSource`.
 
     Returns:
         list of `demo.DemoSource`, `FileSource` and `hub.HubSource`, each with an attribute `weight`: float, its share
@@ -57,7 +58,7 @@ def parse_sources(corpus, workers, text_field="text", split="train"):
             source = hub.HubSource(path, text_field, split)
         else:
             try:
-                source = FileSource(path, text_field)
+                source = FileSource(path, text_field, document)
             except OSError as error:
                 # A name may be longer than that of any file.
                 told = path if len(path) <= 100 else f"{path[:100]}... ({len(path):,} characters)"
@@ -87,6 +88,7 @@ class FileSource:
     Args:
         name: str. The path or pattern.
         text_field: str. The field or column that holds the text. Defaults to `"text"`.
+        document: str. `"file"` makes one document of each `.txt` file. Defaults to `"auto"`: blank lines separate them.
 
     Attributes:
         root: `Path` of the folder in which any new text would belong to the source, or `None`.
@@ -97,11 +99,11 @@ class FileSource:
             corpus.
     """
 
-    def __init__(self, name, text_field="text"):
+    def __init__(self, name, text_field="text", document="auto"):
         self.name = name
         self.root = None
         path = Path(name)
-        self._text_field = text_field
+        self._text_field, self._document = text_field, document
         self.unread = unread = {what: [] for what in UNREAD}
         if path.is_dir():
             self.root = path
@@ -189,7 +191,7 @@ class FileSource:
                     empty.removed["empty_file"] = 1
                     yield empty, (number + 1, 0)
                     continue
-                blocks = formats.read_blocks(file, raw, block_bytes, self._text_field)
+                blocks = formats.read_blocks(file, raw, block_bytes, self._text_field, self._document)
                 for index, block in enumerate(blocks):
                     self.bytes_read = before + (0 if raw.closed else raw.tell())
                     if index >= skipped:

@@ -216,7 +216,7 @@ class ReadFile:
         folder = self.folder / f"{place:06d}"
         folder.mkdir(exist_ok=True)
         read_part = ReadPart(folder, self.options)
-        blocks = FileSource(str(path), self.options.text_field).blocks(self.part_bytes)
+        blocks = FileSource(str(path), self.options.text_field, self.options.document).blocks(self.part_bytes)
         for index, (block, behind) in enumerate(blocks):
             behind = (number, behind[1]) if behind[0] == 0 else (number + 1, 0)
             read_part((index, source, [block], behind))

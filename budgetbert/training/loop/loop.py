@@ -1,5 +1,6 @@
 """The one training loop."""
 
+import collections
 import dataclasses
 import time
 
@@ -47,6 +48,7 @@ class Loop:
 
     def __post_init__(self):
         self._last_call = None
+        self._lengths = set()
 
     def __call__(self):
         """Runs the loop.
@@ -75,13 +77,18 @@ class Loop:
         learning_rate, batch_size = self.schedules.learning_rate(x), self.schedules.batch_size(x)
         predictions = self.schedules.predictions(x)
         first_use, total = state.progress.phase_rows[state.phase], batch_size // rows
-        done, padding, tokens = 0, 0, 0
+        # How many tokens are computed in rows of each length.
+        done, padding, tokens = 0, 0, collections.Counter()
         while done < total:
             count = min(self.per_call, total - done)
             start = time.monotonic()
             micro_batches = self.feed(first_use + done * rows, count, predictions)
+            count, length = len(micro_batches), micro_batches[0]["token_ids"].shape[1]
+            # Rows of another length are another program.
+            compiles = bool(self._lengths) and length not in self._lengths
+            self._lengths.add(length)
             padding += sum(np.count_nonzero(batch.get("padding_mask", 1) == 0) for batch in micro_batches)
-            tokens += sum(rows * batch["token_ids"].shape[1] for batch in micro_batches)
+            tokens[length] += count * rows * length
             batches = stack(micro_batches, CALL_CAPACITY)
             waited = time.monotonic()
             before = self._last_call
@@ -89,7 +96,7 @@ class Loop:
             if before is not None:  # One call is computed while the host prepares the next, and no more.
                 float(before)
             state.seconds["data_wait"] += waited - start
-            self._book(waited)
+            self._book(waited, compiles)
             done += count
             if done < total and self.ended():
                 self.step.drop()
@@ -98,16 +105,17 @@ class Loop:
         scalars = self.step.apply(learning_rate)
         self._book(start)
         self.compiled = True
-        flops = tokens * self.schedules.flops_per_token(predictions)
+        flops = sum(number * self.schedules.flops_per_token(predictions, length) for length, number in tokens.items())
         state.micro_batches += total
-        state.progress = self._after(batch_size, tokens, flops)
+        state.progress = self._after(batch_size, tokens.total(), flops)
         mask_rate = self.schedules.mask_rate(x)
         settings = {"learning_rate": learning_rate, "batch_size": batch_size, "mask_rate": mask_rate}
         state.last = {"scalars": scalars, "padding": padding, **settings}
         return True
 
-    def _book(self, start):
-        self.state.seconds["step" if self.compiled else "compile"] += time.monotonic() - start
+    def _book(self, start, compiles=False):
+        is_step = self.compiled and not compiles
+        self.state.seconds["step" if is_step else "compile"] += time.monotonic() - start
 
     def _after(self, batch_size, tokens, flops):
         before, phase_rows = self.state.progress, list(self.state.progress.phase_rows)

@@ -108,7 +108,7 @@ def check_state(step, values):
         raise ValueError(f"state.json divides the loss by {divisor!r:.50}")
 
 
-def resume(state, step, checkpoints, run):
+def resume(state, step, checkpoints, run, begin=lambda state: None):
     """Takes up a run where its newest checkpoint left it, or at its start where there is none.
 
     Args:
@@ -116,6 +116,7 @@ def resume(state, step, checkpoints, run):
         step: `Step`, which takes over the checkpoint's state.
         checkpoints: `Checkpoints`.
         run: `Run`, whose log is made ready to go on.
+        begin: function of the state, called where there is no checkpoint yet. Defaults to doing nothing.
 
     Returns:
         `TrainState`.
@@ -124,8 +125,28 @@ def resume(state, step, checkpoints, run):
     if saved:
         state = TrainState.from_json(saved, state.guard)
         step.load(state.step)
+    else:
+        begin(state)
     run.resume_log(state.progress.step if saved else None)
     return state
+
+
+def begin_with(initial, step, checkpoints, resets_step, state):
+    """Carries over from an `InitialRun` what one phase of a run carries over to the next.
+
+    Args:
+        initial: `InitialRun`.
+        step, checkpoints, state: as for `resume`.
+        resets_step: bool. Whether the phase sets the optimizer's step and the loss scale back.
+    """
+    saved = initial.load(checkpoints)
+    # Dropout is a function of the number of the micro-batch, which goes on counting.
+    state.micro_batches = saved["micro_batches"]
+    # A run in another precision has a loss scale, or has none.
+    same_precision = (saved["step"]["loss_scale"] is None) == (step.scale_state is None)
+    step.load(saved["step"] if same_precision else {**saved["step"], "loss_scale": step.scale_state})
+    if resets_step:
+        step.reset_step()
 
 
 def roll_back(trouble, state, log, checkpoints, step, save):

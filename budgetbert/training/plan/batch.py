@@ -58,7 +58,7 @@ def buys(budget, batch_at, sequence_length, flops_at, step_seconds):
     Args:
         budget: `Budget`.
         batch_at: function of the spent fraction x that returns the rows of a step.
-        sequence_length: int.
+        sequence_length: int, or float where rows differ in the length at which they are computed.
         flops_at: function of x that returns the FLOPs per token.
         step_seconds: function of the rows of a step that returns its seconds.
 

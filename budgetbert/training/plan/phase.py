@@ -4,12 +4,15 @@ import functools
 import math
 
 from budgetbert import flops
-from budgetbert.batches import ALL_MASKED, Loader, Masking, predictions_per_row
+from budgetbert.batches import ALL_MASKED, LengthBins, Loader, Masking, mean_length, predictions_per_row
+from budgetbert.errors import InputError
 from budgetbert.schedules import Schedules, batch_ramp
 from budgetbert.training.recipe import config_of
 
 # Validation always masks 15 %, whatever training masks, so that losses of different recipes can be compared.
 VALIDATION_MASK_RATE = 0.15
+_LEAST_BINS, _MOST_BINS = 4, 8
+_SAMPLED_ROWS = 4096  # of whose lengths the plan is made
 _VALIDATION_SEED = 0
 
 
@@ -68,9 +71,52 @@ class RunPhase:
         """Returns the predictions of a full row at a spent fraction."""
         return predictions_per_row(self.options.mask_rate(x), self.sequence_length)
 
-    def flops_per_token_of(self, predictions):
-        """Returns the training FLOPs per token of rows with so many predictions."""
-        return flops.training_flops_per_token(self.config, self.sequence_length, predictions)
+    def flops_per_token_of(self, predictions, length=None):
+        """Returns the training FLOPs per token of rows with so many predictions if they are full.
+
+        Args:
+            predictions: int.
+            length: int. At which they are computed, with as many predictions per token. Defaults to that of full rows.
+        """
+        if length is None or length == self.sequence_length:
+            return flops.training_flops_per_token(self.config, self.sequence_length, predictions)
+        return flops.training_flops_per_token(self.config, length, predictions * length / self.sequence_length)
+
+    @property
+    def bin_width(self):
+        """int or `None`. Tokens by which the lengths of the rows are binned.
+
+        Of rows of less than four bins too little is saved for each bin's program to be worth its compilation.
+        """
+        width = self.phase.length_bins
+        binned = width and self.corpus.rows_kind != "packed" and self.sequence_length >= _LEAST_BINS * width
+        return width if binned else None
+
+    def check_bins(self):
+        """Raises an `InputError` where there are more bins than are compiled, or steps that differ in their rows."""
+        least = -(-self.sequence_length // _MOST_BINS)
+        if self.bin_width and self.bin_width < least:
+            raise InputError(
+                f"--length_bins {self.bin_width} makes more than {_MOST_BINS} lengths of rows of "
+                f"{self.sequence_length} tokens, each compiled for itself: give {least} or more."
+            )
+        if self.bin_width and self.options.batch_ramp:
+            raise InputError(
+                "--length_bins sorts the rows of a step, and --batch_ramp lets the steps grow: leave one out "
+                "(--length_bins 0)."
+            )
+
+    def computed_length(self, batch_size, micro_batch_size):
+        """Returns the tokens (int, or float where rows are binned) at which a row is computed, on average."""
+        if not self.bin_width:
+            return self.sequence_length
+        return mean_length(self._sampled_lengths, batch_size, micro_batch_size, self.bin_width, self.sequence_length)
+
+    @functools.cached_property
+    def _sampled_lengths(self):
+        """Integer array, the lengths of the first rows that the phase reads."""
+        rows = min(_SAMPLED_ROWS, len(self.corpus.rows("train")))
+        return self.training_rows(self.predictions).lengths(range(rows))
 
     def flops_at(self, x):
         """Returns the training FLOPs per token at a spent fraction."""
@@ -122,6 +168,16 @@ class RunPhase:
             mask_rate=self.options.mask_rate,
             predictions=self.predictions_at,
         )
+
+    def rows_of_steps(self, batch_size):
+        """Returns a function of the predictions of a full row that gives the training rows in the order of the steps.
+
+        Args:
+            batch_size: int. Rows of a step.
+        """
+        if not self.bin_width:
+            return self.training_rows
+        return lambda predictions: LengthBins(self.training_rows(predictions), batch_size, self.bin_width)
 
     def training_rows(self, predictions):
         """Returns the `Loader` of the training rows with so many predictions per full row.

@@ -124,7 +124,9 @@ class Planner:
         if speed.memory[0]:
             held = held.with_total(*speed.memory)
         steps, tokens, flops = _buys(phase, batch_size, speed)
-        step_seconds, step_tokens = speed.step_seconds(batch_size), batch_size * phase.sequence_length
+        length = phase.computed_length(batch_size, speed.micro_batch_size)
+        step_seconds = length / phase.sequence_length * speed.step_seconds(batch_size)
+        step_tokens = batch_size * length
         seconds = tokens / step_tokens * step_seconds / batch.TRAINING_SHARE
         a_second = max(1, round(calibration.CALL_SECONDS / speed.micro_batch_seconds))
         learning_rate, schedule = phase.rates_at(batch_size)
@@ -145,7 +147,7 @@ class Planner:
             tokens=tokens,
             flops=flops,
             seconds=phase.budget.amount if phase.budget.unit == "seconds" else seconds,
-            epochs=tokens / phase.sequence_length / len(phase.corpus.rows("train")),
+            epochs=tokens / length / len(phase.corpus.rows("train")),
             validation_unigram_entropy=phase.corpus.validation_unigram_entropy,
             speed=speed,
             memory=held,
@@ -153,12 +155,18 @@ class Planner:
 
 
 def _buys(phase, batch_size, speed):
-    """Returns steps, tokens and FLOPs that the share of a phase buys at a batch size and a `Speed`."""
+    """Returns steps, tokens and FLOPs that the share of a phase buys at a batch size and a `Speed`.
+
+    Of rows that are binned by their lengths a token is taken to cost what one of a full row does, though attention over
+    shorter rows costs less.
+    """
     micro = math.gcd(batch_size, speed.micro_batch_size)
+    length = phase.computed_length(batch_size, micro)
+    share = length / phase.sequence_length
     return batch.buys(
         phase.budget,
         lambda x: phase.batch_at(x, batch_size, micro),
-        phase.sequence_length,
+        length,
         phase.flops_at,
-        speed.step_seconds,
+        lambda rows: share * speed.step_seconds(rows),
     )

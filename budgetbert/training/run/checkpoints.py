@@ -219,6 +219,22 @@ class Checkpoints:
                 raise ValueError(f"optimizer.npz holds {len(variables.files)} variables")
             self._optimizer.load_own_variables(variables)
 
+    def load_other(self, path):
+        """Loads a checkpoint of another run into model and optimizer, after comparing it with its checksums.
+
+        Args:
+            path: str. Its directory, which is only read.
+
+        Returns:
+            Its state.
+
+        Raises:
+            OSError, ValueError or others, see `read_state`: if it is not what was written, or of other variables.
+        """
+        state = read_state(path)
+        self._load(path)
+        return state
+
     def save_model(self, path):
         """Writes the model alone as a `.keras` file.
 

@@ -53,6 +53,27 @@ def test_a_file_that_is_compressed_in_another_way_than_its_name_says_is_refused(
         read(tmp_path / name)
 
 
+def test_a_file_may_be_one_document(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("\ufeffone\n\nstill one\n\n\n")
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"two\n\n" * 200_000 + b"still two"))
+    (tmp_path / "c.jsonl").write_text('{"text": "three"}\n{"text": "four"}\n')
+    first, second, *rest = read(tmp_path, document="file", block_bytes=1000)
+    assert (first.split(), rest) == (["one", "still", "one"], ["three", "four"])
+    assert (len(second.split()), second[-9:]) == (200_002, "still two")
+    monkeypatch.setattr(formats, "LONGEST_DOCUMENT_BYTES", 2**19)
+    assert parsed(tmp_path / "b.txt.gz", document="file", block_bytes=1000) == ([], [("too_long", None)])
+
+
+def test_a_file_of_one_document_is_cut_into_rows_as_one(tmp_path, make_documents):
+    documents = make_documents(300)
+    for number in range(30):
+        (tmp_path / f"{number}.txt").write_text("\n\n".join(documents[10 * number : 10 * number + 10]))
+    options = {"vocabulary_size": 256, "sequence_length": 32, "workers": 1}
+    whole = prepare_corpus(str(tmp_path), tmp_path.with_name("whole"), document="file", **options)
+    cut = prepare_corpus(str(tmp_path), tmp_path.with_name("cut"), **options)
+    assert [sum(corpus.manifest["counts"]["documents"].values()) for corpus in (whole, cut)] == [30, 300]
+
+
 def test_a_line_of_json_is_a_document(tmp_path):
     path = tmp_path / "a.jsonl"
     objects = [{"text": "one\n\nstill one", "title": "t"}, {"text": " \n"}, {"id": 3, "text": "two"}]

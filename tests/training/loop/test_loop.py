@@ -127,7 +127,7 @@ def test_a_bad_stretch_of_data_is_left_behind(small_corpus, tmp_path, monkeypatc
 
     def poisoned(self, first_use, count):
         batch = read(self, first_use, count)
-        if 560 <= first_use < 800 and self._masking.seed == 0 and len(batch["weights"]) == 4:
+        if 560 <= first_use < 800 and self.masking.seed == 0 and len(batch["weights"]) == 4:
             batch["weights"] = np.full_like(batch["weights"], np.nan)
         return batch
 
@@ -231,7 +231,7 @@ def test_trouble_found_at_the_end_is_trouble_all_the_same(small_corpus, tmp_path
 
     def poisoned(self, first_use, count):
         batch = read(self, first_use, count)
-        if first_use >= 8 * 40 and self._masking.seed == 0 and len(batch["weights"]) == 4:
+        if first_use >= 8 * 40 and self.masking.seed == 0 and len(batch["weights"]) == 4:
             batch["weights"] = np.full_like(batch["weights"], np.nan if first_use < 8 * 65 else 1.0)
         return batch
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from budgetbert.batches import Loader, Masking, stack
+from budgetbert.batches import LengthBins, Loader, Masking, stack
 from budgetbert.corpus.prepare import prepare_corpus
 from budgetbert.models import BertBudgetMaskedLM
 from budgetbert.training.run.directory import Run
@@ -46,11 +46,12 @@ def make_step_of(family, vocabulary_size):
     return make_step(model, keras.optimizers.SGD(), MaskedLanguageModeling())
 
 
-def gradient(step, batch):
-    """Loss and gradient of a batch: with SGD at rate 1 the change of the weights is the gradient."""
+def gradient(step, batches):
+    """Loss and gradient of micro-batches: with SGD at rate 1 the change of the weights is the gradient."""
     before = [ops.convert_to_numpy(variable).copy() for variable in step.model.trainable_variables]
-    evaluated = float(step.evaluate(batch)["loss"])
-    step.accumulate(stack([batch], 2), 1, 0)
+    evaluated = sum(float(step.evaluate(batch)["loss"]) for batch in batches)
+    for number, batch in enumerate(batches):
+        step.accumulate(stack([batch], 2), 1, number)
     loss = float(step.apply(1.0)["loss"])
     step.synchronize()
     after = [ops.convert_to_numpy(variable) for variable in step.model.trainable_variables]
@@ -68,7 +69,7 @@ def test_padding_changes_neither_loss_nor_gradient(padded_corpus, family):
     assert padded["padding_mask"].sum() == 8 * length
     unpadded = {name: array[:, :length] if array.shape[1] == LENGTH else array for name, array in padded.items()}
     del unpadded["padding_mask"]
-    results = [gradient(make_step_of(family, 384), batch) for batch in (padded, unpadded)]
+    results = [gradient(make_step_of(family, 384), [batch]) for batch in (padded, unpadded)]
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-5)
     assert results[0][1] == pytest.approx(results[1][1], rel=1e-5)
     assert np.linalg.norm(results[0][2] - results[1][2]) < 1e-5 * np.linalg.norm(results[1][2])
@@ -98,3 +99,23 @@ def test_a_run_on_padded_rows_learns_and_keeps_the_special_ids(padded_corpus, tm
     assert len(filled[0]) == 3
     written = hashlib.sha256((tmp_path / "run" / "vocabulary.txt").read_bytes()).hexdigest()
     assert written == padded_corpus.manifest["vocabulary"]["sha256"]
+
+
+@pytest.mark.parametrize("family", ["bert", "crammed"])
+def test_bins_of_lengths_change_neither_the_sums_of_a_step_nor_its_gradient(padded_corpus, family):
+    masking = Masking(0.15, padded_corpus.vocabulary, SPECIAL, seed=1)
+    rows = padded_corpus.rows("train")[:]
+    # Half of the rows are short.
+    shortest_first = np.argsort(np.count_nonzero(rows, axis=1), kind="stable")
+    rows = rows[np.concatenate([shortest_first[:30], shortest_first[-30:]])]
+    loader = Loader(rows, masking, seed=1, kind=padded_corpus.rows_kind)
+    bins = LengthBins(loader, 16, 8)
+    binned = [bins.micro_batch(place, 4) for place in range(0, 16, 4)]
+    assert len({batch["token_ids"].shape for batch in binned}) > 1
+    results = [
+        gradient(make_step_of(family, 384), batches)
+        for batches in ([loader.micro_batch(place, 4) for place in range(0, 16, 4)], binned)
+    ]
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-5)
+    assert results[0][1] == pytest.approx(results[1][1], rel=1e-5)
+    assert np.linalg.norm(results[0][2] - results[1][2]) < 1e-5 * np.linalg.norm(results[1][2])
