@@ -14,9 +14,13 @@ from tests.training.runs import RECIPE, train
 pytestmark = pytest.mark.without_backend
 
 
+def options_with(config):
+    return Options.read({"budget": "1steps", "preset": "tiny", "mask_rate": "0.15", "config": config}, "24h")
+
+
 def recipe_with(config):
-    options = Options.read({"budget": "1steps", "preset": "tiny", "mask_rate": "0.15", "config": config}, "24h")
-    return dataclasses.replace(RECIPE, architecture={"activation": "gelu_approximate"}).with_settings(options)
+    recipe = dataclasses.replace(RECIPE, architecture={"activation": "gelu_approximate"})
+    return recipe.with_settings(options_with(config))
 
 
 def test_a_configuration_is_of_preset_recipe_and_flag_the_last_first():
@@ -31,9 +35,10 @@ def test_a_configuration_is_of_preset_recipe_and_flag_the_last_first():
 
 
 def test_rows_are_held_against_the_positions_that_the_flag_sets(small_corpus):
-    check_rows([small_corpus], recipe_with("{}"), "tiny_24h")
+    check_rows([small_corpus], recipe_with("{}"), options_with("{}"))
+    short = '{"max_sequence_length": 16}'
     with pytest.raises(InputError, match=r"has rows of 32 tokens, tiny_24h has 16 positions"):
-        check_rows([small_corpus], recipe_with('{"max_sequence_length": 16}'), "tiny_24h")
+        check_rows([small_corpus], recipe_with(short), options_with(short))
 
 
 def test_no_other_preset_is_advised_for_a_model_that_the_flag_changes(small_corpus, tmp_path, capsys):
