@@ -8,6 +8,7 @@ import keras_hub
 
 from budgetbert.models.bert_budget import BertBudget
 from budgetbert.tokenization import checkpoint, words
+from budgetbert.tokenization.alignment import Aligner
 from budgetbert.tokenization.characters import RESERVED
 from budgetbert.tokenization.normalizer import Normalizer
 from budgetbert.tokenization.vocabulary import word_piece, written_tokens
@@ -95,6 +96,7 @@ class BertBudgetTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
         written = written_tokens(normalizer) if special_tokens_in_strings else []
         self._stand_ins = {token: chr(ord(RESERVED[0]) + index) for index, token in enumerate(written)}
         self._written = re.compile("({})".format("|".join(map(re.escape, written)))) if written else None
+        self._aligner = Aligner(written, normalizer)
         self.built = True  # else `quantize` refuses a model whose tokenizer has not been called
 
     @classmethod
@@ -140,6 +142,47 @@ class BertBudgetTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
         batch = self._words_in_graph(strings if strings.shape.rank else strings[None])
         return super().tokenize(batch) if strings.shape.rank else super().tokenize(batch)[0]
 
+    def tokenize_with_offsets(self, inputs):
+        """Tokenizes and says where in the text each piece was, in code points of the text as it was given.
+
+        Args:
+            inputs: str; or in a TensorFlow graph a string tensor `[batch]`.
+
+        Returns:
+            `budgetbert.tokenization.alignment.Pieces`, whose ids are those of `tokenize`.
+        """
+        if self._use_tf_workflow():
+            return self._aligner.in_graph(inputs, self._split_in_graph, self._pieces_in_graph)
+        return self._aligner(inputs, self._split, self._pieces)
+
+    def _split(self, text):
+        """Returns the words of a text, normalised, as WordPiece takes them."""
+        if self.normalizer.kind == "checkpoint":
+            return [word for word in self._words(text) if word]
+        return words.split(self._normalize(text), list(self._stand_ins))
+
+    def _split_in_graph(self, strings):
+        strings = self._normalize_in_graph(strings)
+        if self.normalizer.kind == "checkpoint":
+            import tensorflow as tf
+
+            return tf.strings.split(strings)
+        return words.split_in_graph(strings, list(self._stand_ins))
+
+    def _pieces(self, word):
+        return [(token.id, *token.offsets) for token in self._word_piece.tokenize(word)]
+
+    def _pieces_in_graph(self, split):
+        import tensorflow as tf
+
+        if self._fast_word_piece is None:
+            self._set_vocabulary_tf()
+        ids, starts, ends = self._fast_word_piece.tokenize_with_offsets(self._known_in_graph(split))
+        # Of an unknown word, which may have been too long, the piece is all of it.
+        whole = tf.gather(tf.strings.length(split.flat_values), ids.values.value_rowids())
+        unknown = tf.equal(ids.flat_values, tf.cast(self.token_to_id(self.oov_token), ids.dtype))
+        return ids, starts, ends.with_flat_values(tf.where(unknown, whole, tf.cast(ends.flat_values, tf.int32)))
+
     def _normalize(self, strings):
         """Normalises a string, or a nested list or tensor of strings; of a checkpoint each becomes a list of words."""
         strings = _as_lists(strings)
@@ -184,7 +227,11 @@ class BertBudgetTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
         """Returns the words of a batch of separated strings, ragged; those that are too long become [UNK]."""
         import tensorflow as tf
 
-        split = tf.strings.split(strings)
+        return self._known_in_graph(tf.strings.split(strings))
+
+    def _known_in_graph(self, split):
+        import tensorflow as tf
+
         too_long = tf.strings.length(split.flat_values, unit="UTF8_CHAR") > self.normalizer.longest_word
         return split.with_flat_values(tf.where(too_long, self.oov_token, split.flat_values))
 

@@ -81,3 +81,40 @@ def pre_tokenizer():
     long = _long(lambda letters: f"[{characters.re2(letters)[1:-1]}&&[^{_APART_RE2[1:]}]")
     split = pre_tokenizers.Split(Regex(f"{_APART_RE2}|{long}"), "isolated")
     return pre_tokenizers.Sequence([split, pre_tokenizers.BertPreTokenizer()])
+
+
+def split(text, special_tokens):
+    """Cuts text that has been normalised and separated into words, as WordPiece takes them.
+
+    Args:
+        text: str, of `separate`.
+        special_tokens: list of str that are words as they stand.
+
+    Returns:
+        List of str without spaces.
+
+    Example:
+
+    >>> split("don't [MASK].", ["[MASK]"])
+    ['don', "'", 't', '[MASK]', '.']
+    """
+    return re.sub(_apart(special_tokens), r" \g<0> ", text).split()
+
+
+def split_in_graph(strings, special_tokens):
+    """The same as TensorFlow ops.
+
+    Args:
+        strings: string tensor `[batch]`, of `separate_in_graph`.
+        special_tokens: as for `split`.
+
+    Returns:
+        Ragged string tensor `[batch, (words)]`.
+    """
+    import tensorflow as tf
+
+    return tf.strings.split(tf.strings.regex_replace(strings, _apart(special_tokens), r" \0 "))
+
+
+def _apart(special_tokens):
+    return "|".join([*map(re.escape, special_tokens), r"[!-/:-@\[-`{-~]"])
