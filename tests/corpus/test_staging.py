@@ -42,7 +42,7 @@ def data_set(monkeypatch, tmp_path, make_documents):
         return load(str(folder) if path == "somebody/text" else path, name, **options)
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    monkeypatch.setattr(hub, "_revision", lambda name, path: "5f1c")
+    monkeypatch.setattr(hub, "revision_of", lambda name, path: "5f1c")
     monkeypatch.setattr(reading, "LEAST_PART_BYTES", 2**13)
     monkeypatch.setattr(hub.HubSource, "expected_bytes", 2**13)
     return "hf:somebody/text"

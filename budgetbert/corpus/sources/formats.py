@@ -4,6 +4,7 @@ A block is what can be handed to another process: some MB of a file, cut where a
 """
 
 import collections
+import contextlib
 import gzip
 import io
 import re
@@ -91,14 +92,40 @@ def read_blocks(path, raw, block_bytes, text_field, document="auto"):
     Raises:
         InputError: naming file and offset, if the file is damaged or compressed in another way than its name says.
     """
-    kind, offset = kind_of(path), [0]
+    kind = kind_of(path)
     if kind == "txt" and document == "file":
         kind = "whole"
-    _check_compression(path, raw)
-    try:
-        for block in _blocks(kind, path, raw, offset, block_bytes, text_field):
+    with opened(path, raw) as from_start:
+        for block in _blocks(kind, path, raw, from_start, block_bytes, text_field):
             block.is_wiki = is_of_wiki(kind)
             yield block
+
+
+@contextlib.contextmanager
+def opened(path, raw):
+    """Context in which a file is read, decompressed as its name says.
+
+    Args:
+        path: `Path`.
+        raw: the file, opened in binary mode.
+
+    Yields:
+        Function that returns a binary file object of the content, at its start.
+
+    Raises:
+        InputError: naming file and offset, if the file is damaged or compressed in another way than its name says.
+    """
+    offset, streams = [0], []  # A stream of .zst closes the file when it is forgotten.
+
+    def from_start():
+        raw.seek(0)
+        offset[0] = 0
+        streams.append(_Counted(decompressed(path, raw), offset, str(path)))
+        return streams[-1]
+
+    _check_compression(path, raw)
+    try:
+        yield from_start
     except (DamagedArchive, EOFError, zlib.error, OSError) as error:
         reason = one_line(error).rstrip(".")
         raise DamagedFile(
@@ -107,23 +134,15 @@ def read_blocks(path, raw, block_bytes, text_field, document="auto"):
         ) from error
 
 
-def _blocks(kind, path, raw, offset, block_bytes, text_field):
-    """Returns an iterator of the blocks of a file of a kind; it keeps in the list `offset` how far it has read."""
-    opened = []  # One of .zst closes the file when it is forgotten.
-
-    def from_start():
-        raw.seek(0)
-        offset[0] = 0
-        opened.append(_Counted(decompressed(path, raw), offset, str(path)))
-        return opened[-1]
-
+def _blocks(kind, path, raw, from_start, block_bytes, text_field):
+    """Returns an iterator of the blocks of a file of a kind."""
     if kind == "parquet":
         return parquet.blocks(path, raw, block_bytes, text_field)
     if kind == "mediawiki":
         return _mediawiki_blocks(path, io.BufferedReader(from_start(), CHUNK), block_bytes)
     if kind in ("csv", "tsv"):
         return tables.blocks(kind, path, from_start, block_bytes, text_field, LONGEST_DOCUMENT_BYTES)
-    return _text_blocks(kind, path, from_start(), block_bytes)
+    return text_blocks(kind, path, from_start(), block_bytes)
 
 
 def _check_compression(path, raw):
@@ -169,7 +188,8 @@ class _Counted(io.RawIOBase):
         return data
 
 
-def _text_blocks(kind, path, stream, block_bytes):
+def text_blocks(kind, path, stream, block_bytes):
+    """Yields the `Block`s of a stream of text or JSON; the other arguments are those of `read_blocks`."""
     start = stream.read(CHUNK)
     # Lines that end in carriage returns alone are those of old Macintoshes.
     with_returns = b"\r" in start and b"\n" not in start
@@ -281,7 +301,7 @@ def _parse_extracted(block, _):
 _PARSERS = {
     "txt": _parse_text,
     "whole": _parse_text,
-    "jsonl": json_values.parse_lines,
-    "json": json_values.parse_values,
+    "jsonl": json_values.parse,
+    "json": json_values.parse,
     "extracted": _parse_extracted,
 }

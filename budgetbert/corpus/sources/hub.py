@@ -39,7 +39,7 @@ class HubSource:
             raise InputError(f"{name} names no data set: write hf:NAME or hf:NAME:CONFIG.")
         self._text_field, self._split = text_field, split
         self.root = Path(self._path) if os.path.isdir(self._path) else None
-        self._revision = None if self.root else _revision(self.name, self._path)
+        self._revision = None if self.root else revision_of(self.name, self._path)
 
     def identity(self):
         """Returns a dict that is equal for equal text."""
@@ -89,23 +89,40 @@ class HubSource:
         return Unreachable(f"{self.name} cannot be read ({one_line(error)}): the same command goes on from here.")
 
     def _open(self):
-        import datasets
-
-        try:
-            options = {"split": self._split, "streaming": True, "revision": self._revision}
-            rows = datasets.load_dataset(self._path, self._config or None, **options)
-        except Exception as error:
-            # A name, a configuration or a split that does not exist. What a broken network raises is an `OSError` or
-            # an error of `httpx`; an answer of the hub that says no is both `OSError` and `ValueError`.
-            is_value_error = isinstance(error, ValueError) and not isinstance(error, OSError)
-            if not (self.root or is_value_error or isinstance(error, datasets.exceptions.DatasetsError)):
-                raise
-            raise InputError(f"{self.name} cannot be opened: {one_line(error)}.") from error
+        rows = open_rows(self.name, self._split, self._revision)
         column_number(self.name, rows.features or next(iter(rows.take(1)), {}), self._text_field)
         return rows.select_columns([self._text_field])
 
 
-def _revision(name, path):
+def open_rows(name, split, revision):
+    """Opens a data set as a stream.
+
+    Args:
+        name: str. As of `HubSource`.
+        split: str.
+        revision: str, the commit of a data set on the hub, see `revision_of`; `None` of a folder.
+
+    Returns:
+        `datasets.IterableDataset`.
+
+    Raises:
+        InputError: if there is no such configuration or split.
+    """
+    import datasets
+
+    path, _, config = name.removeprefix("hf:").partition(":")
+    try:
+        return datasets.load_dataset(path, config or None, split=split, streaming=True, revision=revision)
+    except Exception as error:
+        # A name, a configuration or a split that does not exist. What a broken network raises is an `OSError` or an
+        # error of `httpx`; an answer of the hub that says no is both `OSError` and `ValueError`.
+        is_value_error = isinstance(error, ValueError) and not isinstance(error, OSError)
+        if not (os.path.isdir(path) or is_value_error or isinstance(error, datasets.exceptions.DatasetsError)):
+            raise
+        raise InputError(f"{name} cannot be opened: {one_line(error)}.") from error
+
+
+def revision_of(name, path):
     """The commit of a data set on the hub. Asked for first, and once: `datasets` tries for half a minute."""
     import huggingface_hub
     from huggingface_hub import errors

@@ -145,36 +145,49 @@ class _Values:
             yield stripped.rstrip(), line + value.count(b"\n", 0, len(value) - len(stripped))
 
 
-def parse_lines(block, text_field):
-    """Parses a `Block` of one object per line, as `formats.parse` does."""
-    for number, data in enumerate(block.data.split(b"\n"), start=block.line):
+def parse(block, text_field):
+    """Parses a `Block` of kind "jsonl" or "json", as `formats.parse` does."""
+    for found, text, line, problem in objects(block):
+        yield (text, problem) if problem else _text(found, text, block.path, line, text_field)
+
+
+def objects(block):
+    """Parses a `Block` of objects one per line, or of values that were cut apart.
+
+    Yields:
+        Tuple of what a value holds; how it is written (str); its line (int); and `None`, or why it cannot be used, as
+        `formats.parse` says it.
+    """
+    if block.kind == "json":
+        for data, line in block.data:
+            yield _parsed(data, block.path, line, _SHAPE)
+        return
+    for line, data in enumerate(block.data.split(b"\n"), start=block.line):
         # Each of several files that were joined may begin with one.
         data = data.removeprefix(BYTE_ORDER_MARK)
         if data and not data.isspace():
-            yield _text(data, block.path, number, text_field, "each line has to be one JSON object")
+            yield _parsed(data, block.path, line, "each line has to be one JSON object")
 
 
-def parse_values(block, text_field):
-    """Parses a `Block` of values that were cut apart, as `formats.parse` does."""
-    for data, line in block.data:
-        yield _text(data, block.path, line, text_field, _SHAPE)
-
-
-def _text(data, path, line, text_field, shape):
-    """Returns the text of an object and `None`, or what there is of it and why it cannot be used."""
-    where, text = f"{path}, line {line}", ""
+def _parsed(data, path, line, shape):
+    text = ""
     try:
         text = data.decode()
-        found = json.loads(text)
+        return json.loads(text), text, line, None
     except UnicodeDecodeError as error:
-        return undecodable(data, path, line, error)
+        text, problem = undecodable(data, path, line, error)
+        return None, text, line, problem
     except (ValueError, RecursionError) as error:
         # A number of over 4,300 digits is a plain ValueError.
         told = str(error).partition(";")[0]
-        return text, ("malformed", f"{where}: this is not JSON ({told}): {shape}")
+        return None, text, line, ("malformed", f"{path}, line {line}: this is not JSON ({told}): {shape}")
+
+
+def _text(found, text, path, line, text_field):
+    """Returns the text of an object and `None`, or how it is written and why it cannot be used."""
     if isinstance(found, dict) and isinstance(value := found.get(text_field, 0), str | None):
         # A missing text is an empty one, as in the columns of other formats.
         return value or "", None
     named = f" but {shown_names(found)}" if isinstance(found, dict) and found else ""
-    sentence = f"{where}: the object has no string {json.dumps(text_field)}{named}: name its text with --text_field"
-    return text, ("malformed", sentence)
+    wanted = f"{path}, line {line}: the object has no string {json.dumps(text_field)}"
+    return text, ("malformed", f"{wanted}{named}: name its text with --text_field")

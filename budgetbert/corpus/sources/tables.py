@@ -32,8 +32,8 @@ def blocks(kind, path, from_start, block_bytes, text_field, longest):
         InputError: if the header has no such column, or two, or is longer than `longest`.
     """
     removed = collections.Counter()
-    texts = ((found, len(found[0])) for found in _texts(kind, path, _Lines(from_start, longest), text_field, removed))
-    yield from grouped("parsed", path, texts, block_bytes, removed)
+    found = _texts(kind, path, rows(kind, path, from_start, longest), text_field, removed)
+    yield from grouped("parsed", path, ((part, len(part[0])) for part in found), block_bytes, removed)
 
 
 class _Lines:
@@ -111,15 +111,25 @@ def _decoded(line):
     return line.removeprefix(BYTE_ORDER_MARK).decode(errors="surrogateescape")
 
 
-def _texts(kind, path, lines, text_field, removed):
-    """Yields the text of each row and `None`, or what there is of it and why it cannot be used.
+def rows(kind, path, from_start, longest):
+    """Reads the rows of a file, the header first.
 
-    What is too long is counted in `removed`.
+    Args:
+        kind, path, from_start, longest: as of `blocks`.
+
+    Yields:
+        Tuple of the fields of a row (list of str, in which bytes that are no UTF-8 are halves of surrogate pairs), or
+        `None` where they are not known; the number (int) of its first line; what that line holds (str), where the row
+        cannot be used; and why not, as `formats.parse` says it, or `None`. The header can be used.
+
+    Raises:
+        InputError: if the header is longer than `longest`, or its quotes are not closed.
     """
     csv.field_size_limit(2**31 - 1)
+    lines = _Lines(from_start, longest)
     # A quote that is neither doubled nor next to the end of its field is an error here, as the field may end elsewhere.
     reader = csv.reader(lines, delimiter=_DELIMITERS[kind], strict=True)
-    header = column = None
+    header = None
     while True:
         try:
             row = next(reader, None)
@@ -133,37 +143,55 @@ def _texts(kind, path, lines, text_field, removed):
         if row == []:
             continue
         where = f"{path}, line {number:,}"
+        problem = None
         if is_broken:
-            problem = f"{where}: the quotes of the row are not closed, or not doubled within its fields"
+            sentence = f"{where}: the quotes of the row are not closed, or not doubled within its fields"
             if header is None:
-                raise InputError(f"{problem}: a .{kind} file begins with a header.")
-            yield _printable(_decoded(line)), ("malformed", problem)
+                raise InputError(f"{sentence}: a .{kind} file begins with a header.")
+            row, problem = None, ("malformed", sentence)
         elif header is None and is_too_long:
-            raise InputError(f"{where}: the header has over {lines.longest:,} bytes: give each column a short name.")
+            raise InputError(f"{where}: the header has over {longest:,} bytes: give each column a short name.")
         elif header is None:
-            header, column = row, _column(kind, path, row, text_field)
+            header = row
         elif is_too_long:
-            removed["too_long"] += 1
+            row, problem = None, ("too_long", f"{where}: the row has over {longest:,} bytes")
         elif row == header:
             # Files that were joined have the header of each.
-            yield _printable(row[column]), ("repeated_header", f"{where}: the header is repeated")
+            problem = "repeated_header", f"{where}: the header is repeated"
         elif len(row) != len(header):
             sentence = f"{where}: the row has {counted(len(row), 'field')} and the header {len(header):,}"
-            yield _printable(_decoded(line)), ("malformed", sentence)
+            row, problem = None, ("malformed", sentence)
+        yield row, number, printable(_decoded(line)) if problem else "", problem
+
+
+def _texts(kind, path, found, text_field, removed):
+    """Yields the text of each row and `None`, or what there is of it and why it cannot be used.
+
+    What is too long is counted in `removed`.
+    """
+    column = None
+    for row, number, line, problem in found:
+        if column is None:
+            column = _column(kind, path, row, text_field)
+        elif problem and problem[0] == "too_long":
+            removed["too_long"] += 1
+        elif problem:
+            yield line if row is None else printable(row[column]), problem
         else:
-            yield _checked(row[column], path, number)
+            yield checked(row[column], path, number)
 
 
 def _column(kind, path, header, text_field):
     """Returns the number of the column with the text."""
-    names = [_printable(name) for name in header]
+    names = [printable(name) for name in header]
     if text_field not in header and any("\ufffd" in name or "\0" in name for name in names):
         raise InputError(f"{path}: its first line is not UTF-8: convert the file, for example with iconv.")
     separator = {"csv": "commas", "tsv": "tabs"}[kind]
     return column_number(path, names, text_field, f" in its first line but, between {separator},")
 
 
-def _checked(text, path, line):
+def checked(text, path, line):
+    """Returns the text (str) of a field of a row that begins in a line (int), and `None` or why it cannot be used."""
     if text.isascii():
         return text, None
     try:
@@ -174,5 +202,6 @@ def _checked(text, path, line):
         return undecodable(data, path, line, error)
 
 
-def _printable(text):
+def printable(text):
+    """Returns the text of a field with U+FFFD in place of each byte that is no UTF-8."""
     return text.encode(errors="surrogateescape").decode(errors="replace")
