@@ -54,7 +54,8 @@ class EncodedExamples:
 
         Returns:
             Dict of arrays: `token_ids`, `padding_mask` and, of two texts, `segment_ids`, int32 (rows, length);
-            `weights`, float32 (rows,); with labels also `labels`, int32 or float32 (rows,).
+            `weights`, float32 (rows,); with labels also `labels`, int32 or float32 (rows,), or (rows, classes) where a
+            text may have several.
         """
         length = self.length_of(indices)
         batch = {
@@ -74,7 +75,7 @@ class EncodedExamples:
                 batch["segment_ids"][row, self._second[index] : size] = 1
             batch["weights"][row] = 1.0
         if self.labels is not None:
-            batch["labels"] = np.zeros(rows, self.labels.dtype)
+            batch["labels"] = np.zeros((rows, *self.labels.shape[1:]), self.labels.dtype)
             batch["labels"][: len(indices)] = self.labels[indices]
         return batch
 

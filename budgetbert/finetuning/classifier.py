@@ -64,7 +64,7 @@ class Pretrained:
             dtype: str, the dtype policy.
         """
         encoder = BertBudget(**{**self.config, "dropout": dropout, "attention_dropout": None, "dtype": dtype})
-        return BertBudgetTextClassifier(
+        model = BertBudgetTextClassifier(
             encoder,
             num_classes=task.classes,
             preprocessor=BertBudgetTextClassifierPreprocessor(self.tokenizer, sequence_length),
@@ -73,6 +73,10 @@ class Pretrained:
             label_names=task.label_names,
             pair=task.pair,
         )
+        if task.several:
+            # The file of the model then says that each logit is a label's own.
+            model.compile(loss=keras.losses.BinaryCrossentropy(from_logits=True), metrics=None)
+        return model
 
 
 def _arrays(variables):
@@ -101,6 +105,14 @@ def restart(model, weights, seed, pooler=None):
         model.pooler.bias.assign(pooler[1])
     for number, state in enumerate(seed_states(model)):
         state.assign(np.array([1000 * seed + number, 0]).astype(keras.backend.standardize_dtype(state.dtype)))
+
+
+def put_in_units(model, task):
+    """Gives the last layer of a classifier of `standardized` scores the units of the file, a `Task`'s."""
+    if task.scale is not None:
+        mean, deviation = task.scale
+        model.logits.kernel.assign(model.logits.kernel * deviation)
+        model.logits.bias.assign(model.logits.bias * deviation + mean)
 
 
 def logits_of(model, batches, count):

@@ -22,7 +22,8 @@ class Examples:
 
     Args:
         texts: tuple of one or two lists of str.
-        labels: int array of classes or float array of scores; `None` where the file has none.
+        labels: int array of classes, float array of scores, or, where a text may have several labels, a float array
+            (examples, classes) of 0 and 1; `None` where the file has none.
         notes: tuple of str. What differs from the official split.
         suffix: str. Of its metrics' names.
         stem: str. The name of its split.
@@ -187,7 +188,9 @@ def choose_tasks(text, source):
 
 
 def sample(examples, count, task, seed=0):
-    """Returns at most `count` examples in their order, each label in its share; for regression drawn at random.
+    """Returns at most `count` examples in their order, each label in its share.
+
+    For a regression, and where a text may have several labels, they are drawn at random.
 
     Args:
         examples: `Examples`.
@@ -201,7 +204,7 @@ def sample(examples, count, task, seed=0):
     generator = np.random.default_rng(seed)
     order = generator.permutation(total)
     # The same share of each label is taken: examples are ordered by their rank within the label over its number.
-    if task.labels:
+    if task.labels and not task.several:
         ranks = np.empty(total)
         for label in range(task.classes):
             places = order[examples.labels[order] == label]

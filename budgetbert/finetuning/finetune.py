@@ -1,6 +1,7 @@
 """One task: every configuration of the protocol with every seed, each a run of `training/loop/loop.py`."""
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -15,7 +16,7 @@ from budgetbert.budget import Budget, BudgetClock, Progress
 from budgetbert.corpus.store import write_vocabulary
 from budgetbert.finetuning import metrics
 from budgetbert.finetuning.batches import EncodedExamples, TrainingBatches, judging_batches
-from budgetbert.finetuning.classifier import logits_of, restart
+from budgetbert.finetuning.classifier import logits_of, put_in_units, restart
 from budgetbert.finetuning.protocols import steps_of, steps_per_epoch
 from budgetbert.optimizers import exclude_from_weight_decay
 from budgetbert.reporting.numbers import number, score
@@ -29,7 +30,7 @@ from budgetbert.training.loop.state import TrainState, resume, roll_back
 from budgetbert.training.run.checkpoints import Checkpoints
 from budgetbert.training.run.directory import Run
 from budgetbert.training.step.base import make_step
-from budgetbert.training.step.objectives import Classification
+from budgetbert.training.step.objectives import Classification, MultilabelClassification
 
 _CHECKPOINT_EVERY = Cadence(600, "seconds")
 
@@ -115,7 +116,7 @@ class Finetuning:
         run = Run(self.path_of(configuration, seed))
         settings = {**self.protocol.settings, **configuration, "seed": seed, "task": self.task.name, **self.identity}
         data = [part.fingerprint for part in (self.examples["train"], *self.examples["dev"])]
-        recipe = {"recipe": "finetune_glue", **settings, "data": data}
+        recipe = {**settings, "data": data}
         run.check(recipe)
         if run.final is None:
             run.start(recipe, {"device": self.device.name, "precision": self.device.precision})
@@ -150,8 +151,9 @@ class Finetuning:
         if ended not in ("spent", "diverged"):
             raise Interrupted(ended)
         self.step.synchronize()
-        checkpoints.save_model(run.path("model.keras"))
         _, found, predictions, why = self._judge()
+        put_in_units(self.step.model, self.task)
+        checkpoints.save_model(run.path("model.keras"))
         why = "the loss diverged" if ended == "diverged" else why
         files.write(run.path("predictions.json"), json.dumps(predictions))
         rate, rows = configuration["learning_rate"], configuration["batch_size"]
@@ -199,16 +201,21 @@ class Finetuning:
             return
         protocol, length = self.protocol, self.protocol.sequence_length
         length = min(length, self.pretrained.config["max_sequence_length"])
-        self.train = EncodedExamples(self.examples["train"], self.tokenizer, length)
-        self.dev = [EncodedExamples(part, self.tokenizer, length) for part in self.examples["dev"]]
+        self.train = self._encoded(self.examples["train"], length)
+        self.dev = [self._encoded(part, length) for part in self.examples["dev"]]
         self.dev_batches = [judging_batches(part) for part in self.dev]
         model = self.pretrained.make_classifier(self.task, protocol.dropout, length, self.device.precision)
         optimizer = keras.optimizers.AdamW(
             beta_1=0.9, beta_2=protocol.beta_2, epsilon=protocol.epsilon, weight_decay=protocol.weight_decay
         )
         exclude_from_weight_decay(optimizer, model.trainable_variables)
-        self.step = make_step(model, optimizer, Classification(), protocol.clip_norm)
+        objective = MultilabelClassification() if self.task.several else Classification()
+        self.step = make_step(model, optimizer, objective, protocol.clip_norm)
         self.step.remat = self.remat
+
+    def _encoded(self, examples, length):
+        examples = dataclasses.replace(examples, labels=self.task.standardized(examples.labels))
+        return EncodedExamples(examples, self.tokenizer, length)
 
     def _validate(self, stopped=lambda: False):
         if stopped():
@@ -223,11 +230,10 @@ class Finetuning:
         for part, encoded, batches in zip(self.examples["dev"], self.dev, self.dev_batches, strict=True):
             logits = logits_of(self.step.model, batches, len(encoded))
             losses += list(_losses(logits, encoded.labels))
-            logits = np.nan_to_num(logits)
-            predicted = metrics.predictions_of(logits)
-            found |= metrics.score(self.task, encoded.labels, predicted, part.suffix)
+            predicted = metrics.predictions_of(self.task.in_units(np.nan_to_num(logits)), self.task.several)
+            found |= metrics.score(self.task, part.labels, predicted, part.suffix)
             predictions[part.stem] = predicted.tolist()
-            failures.append(metrics.failed(self.task, encoded.labels, predicted))
+            failures.append(metrics.failed(self.task, part.labels, predicted))
         return float(np.mean(losses)), found, predictions, failures[0]
 
     def _keep_model(self, configuration, seed):
@@ -270,6 +276,8 @@ def _merged(parts):
 
 
 def _losses(logits, labels):
+    if labels.ndim == 2:
+        return np.mean(np.logaddexp(0.0, logits) - labels * logits, axis=1)
     if logits.shape[1] == 1:
         return np.square(logits[:, 0] - labels)
     shifted = logits - logits.max(axis=1, keepdims=True)

@@ -57,10 +57,10 @@ def _finetune(options, load_model, signals):
     width = pretrained.config["hidden_dim"]
     protocols = {name: protocol.for_task(width, len(parts["train"])) for name, parts in examples.items()}
 
-    identity = {"model": pretrained.fingerprint, "precision_asked": options.precision}
+    identity = {"recipe": "finetune_glue", "model": pretrained.fingerprint, "precision_asked": options.precision}
     of_task = {"seeds": seeds, "max_train_examples": options.max_train_examples}
     run = Run(options.output_dir)
-    decisive = {"recipe": "finetune_glue", "protocol": protocol.settings, **identity}
+    decisive = {"protocol": protocol.settings, **identity}
     run.check(decisive)
     for task in tasks:
         _check_task(run, task, of_task)
@@ -73,7 +73,7 @@ def _finetune(options, load_model, signals):
 
     try:
         _print_plan(protocol, protocols, tasks, missing, examples, seeds, options, console)
-        device = _device(run, options.precision)
+        device = measured_device(run, options.precision)
         result = _begin_result(protocol, pretrained, device, missing, options, run)
         for task in (task for task in tasks if task.train):
             of_run = {**identity, "max_train_examples": options.max_train_examples}
@@ -149,7 +149,7 @@ def _begin_result(protocol, pretrained, device, missing, options, run):
             "random": options.random_weights,
             "fingerprint": pretrained.fingerprint,
         },
-        "pretraining": None if options.random_weights else _pretraining_of(options.model),
+        "pretraining": None if options.random_weights else pretraining_of(options.model),
         "finetuning": {
             "device": device.name,
             "backend": keras.backend.backend(),
@@ -162,7 +162,7 @@ def _begin_result(protocol, pretrained, device, missing, options, run):
     }
 
 
-def _pretraining_of(model_path):
+def pretraining_of(model_path):
     """Returns what the run in whose directory, or `marks/`, a model lies says of its training; `None` without one."""
     folder, name = os.path.split(os.path.abspath(model_path))
     mark = None
@@ -183,7 +183,7 @@ def _start_of(task, protocol, pretrained, mnli):
     return Pretrained(load_trained(mnli)), ["starts from the encoder and the pooler finetuned on MNLI"]
 
 
-def _device(run, precision):
+def measured_device(run, precision):
     """Returns the device as measured when the run began on it; a resumed run computes in the same precision."""
     known = run.read_json("device.json")
     if known and (known["name"], known["backend"]) == (device_name(), keras.backend.backend()):

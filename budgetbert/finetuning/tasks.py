@@ -39,6 +39,9 @@ class Task:
         hub_texts: tuple of str. The columns with the texts on the hub, where they have other names.
         test_texts: tuple. The columns with the texts in the test file, where that has a header and the others none.
         names: tuple of str. What the labels mean, in their order, to be saved with a model. Defaults to `labels`.
+        several: bool. Whether a text may have any number of the labels, each judged by itself. Defaults to `False`.
+        scale: tuple of two float, mean and standard deviation of the scores of a regression, in whose units the model
+            trains. Defaults to none: in those of the file.
         short_rows: bool. Whether rows without all columns are left out, as the official file has some. Defaults to
             `False`: they are an error.
     """
@@ -55,6 +58,8 @@ class Task:
     hub_texts: tuple = ()
     test_texts: tuple = ()
     names: tuple = ()
+    several: bool = False
+    scale: tuple | None = None
     short_rows: bool = False
 
     @property
@@ -76,6 +81,20 @@ class Task:
     def metric(self):
         """str, the metric that decides, with the suffix of the first of the development sets."""
         return self.metrics[0] + (self.dev[0].suffix if self.dev else "")
+
+    def standardized(self, scores):
+        """Returns labels (array) as the model trains on them: scores with the mean 0 and the deviation 1."""
+        if self.scale is None:
+            return scores
+        mean, deviation = self.scale
+        return ((scores - mean) / deviation).astype("float32")
+
+    def in_units(self, scores):
+        """Returns what a model that trains on `standardized` labels says (array), in the units of the file."""
+        if self.scale is None:
+            return scores
+        mean, deviation = self.scale
+        return scores * deviation + mean
 
 
 _ENTAILMENT = ("entailment", "not_entailment")

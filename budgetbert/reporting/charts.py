@@ -86,6 +86,29 @@ def curve_chart(name, x, y, *, level=None, format_y=None, percent=False, steps=F
     return to_svg(figure, name)
 
 
+def calibration_chart(confidence, accuracy, *, width=4.3, height=2.6):
+    """Draws how often a model is right over how sure it is, beside the line on which both are equal.
+
+    Args:
+        confidence, accuracy: lists of float in [0, 1], the means of each range of confidence.
+        width, height: float. In inches of 72 SVG units.
+
+    Returns:
+        str, an `<svg>` element.
+    """
+    from matplotlib.ticker import PercentFormatter
+
+    figure, axes = open_figure(width, height)
+    axes.plot((0, 1), (0, 1), **DASHED)
+    axes.plot(confidence, accuracy, color=SECOND, linewidth=1.6, marker="o", markersize=3.2)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("how sure", loc="right")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1))
+    return to_svg(figure, "How often it is right over how sure it is")
+
+
 def draw_curves(curves, path):
     """Writes curves over the spent share of the budget, side by side, as a PNG file.
 

@@ -7,7 +7,7 @@ from tests.programs import call
 
 RECIPES = (
     *("academic_24h", "cramming_24h", "frontier", "lamb_76min", "prepare_corpus", "finetune_glue", "export_model"),
-    *("search", "continue_24h"),
+    *("search", "continue_24h", "finetune", "predict"),
 )
 
 

@@ -47,18 +47,10 @@ AMOUNTS = {
         *('{"num_layers": true}', '{"dropout": NaN}', '{"dropout": -0.1}', '{"norm": "none"}', "[" * 5000),
     ),
 }
-TEXTS = ("preset", "loggers", "tasks", "language")
+TEXTS = ("preset", "loggers", "tasks", "language", "text", "text_pair", "label")
 PATHS = (
-    "initial_model",
-    "keep_an_eye_on",
-    "corpus",
-    "output_dir",
-    "model",
-    "glue_dir",
-    "vocabulary",
-    "vocabulary_from",
-    "output",
-    "grid",
+    *("initial_model", "keep_an_eye_on", "corpus", "output_dir", "model", "glue_dir", "vocabulary", "vocabulary_from"),
+    *("output", "grid", "train", "dev", "test", "input"),
 )
 
 
@@ -151,7 +143,9 @@ def main(recipe, folder):
         flag.name for of, found in flags.FLAGS.flags_by_module_dict().items() if of.startswith(ours) for flag in found
     ]
     Path("text.txt").write_text("A document of some words.\n\nAnother one.\n")
-    given = {"output_dir": "out"}
+    Path("labelled.csv").write_text("text,label\n" + "good,1\nbad,0\n" * 4)
+    given = {"output": "out.jsonl", "input": "labelled.csv"} if recipe == "predict" else {"output_dir": "out"}
+    given |= {"train": "labelled.csv"} if recipe == "finetune" else {}
     given |= {"corpus": "text.txt"} if "corpus" in names else {"model": "text.txt"}
     given |= {"format": "onnx"} if recipe == "export_model" else {}
     given |= {"glue_dir": "."} if recipe == "finetune_glue" else {}

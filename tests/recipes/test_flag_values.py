@@ -9,7 +9,7 @@ from tests.programs import call
 pytestmark = pytest.mark.without_backend
 RECIPES = (
     *("academic_24h", "cramming_24h", "export_model", "finetune_glue", "frontier", "lamb_76min", "prepare_corpus"),
-    *("search", "continue_24h"),
+    *("finetune", "predict", "search", "continue_24h"),
 )
 
 

@@ -121,4 +121,15 @@ class Classification:
         return ops.sum(losses * weights), ops.sum(weights), {}
 
 
+class MultilabelClassification:
+    """The sum over texts of the mean binary cross-entropy of their labels, of which each may have any number."""
+
+    def __call__(self, model, batch, training):
+        """As `Classification`, with labels of 0 and 1, `[batch, classes]`."""
+        inputs = {name: batch.get(name) for name in _ENCODER_INPUTS}
+        logits, labels, weights = model(inputs, training=training), batch["labels"], batch["weights"]
+        losses = ops.mean(ops.softplus(logits) - labels * logits, axis=-1)
+        return ops.sum(losses * weights), ops.sum(weights), {}
+
+
 OBJECTIVES = {"mlm": MaskedLanguageModeling, "mlm_nsp": MaskedLanguageModelingAndNextSentence}

@@ -1,0 +1,1 @@
+"""From a file with labels to a model, a page, and labels for files without."""

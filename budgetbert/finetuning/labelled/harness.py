@@ -1,0 +1,157 @@
+"""From a labelled file to `model.keras`, `metrics.json` and a page."""
+
+import dataclasses
+import sys
+
+import keras
+from rich.console import Console
+
+from budgetbert.errors import InputError
+from budgetbert.finetuning.classifier import Pretrained
+from budgetbert.finetuning.finetune import Finetuning, Interrupted
+from budgetbert.finetuning.harness import measured_device, pretraining_of
+from budgetbert.finetuning.labelled.baselines import baselines
+from budgetbert.finetuning.labelled.judging import judge
+from budgetbert.finetuning.labelled.page import write_page
+from budgetbert.finetuning.protocols import PROTOCOLS, steps_of
+from budgetbert.finetuning_rule import finetuning_settings
+from budgetbert.models.loading import load_any, load_trained
+from budgetbert.reporting.numbers import counted, number, score
+from budgetbert.training.loop.guards import Signals
+from budgetbert.training.run.directory import Run, one_sentence
+
+SEEDS = 3
+
+
+def finetune(options, labelled, load_model=load_any):
+    """Finetunes on a labelled file; finished seeds are taken over, one that was killed goes on.
+
+    Args:
+        options: object with an attribute for each flag of `recipes/finetune.py`.
+        labelled: `Labelled`, see `data.read_labelled`.
+        load_model: function of a path that returns a `BertBudgetMaskedLM` or `BertBudgetTextClassifier` with its
+            tokenizer. Defaults to `load_any`.
+
+    Returns:
+        dict, what `metrics.json` holds; `None` where a signal stopped it.
+
+    Raises:
+        InputError: on bad input, before anything is trained.
+        TrainingError: where the disk is full, or the output directory can no longer be written.
+    """
+    with Signals() as signals, one_sentence(options.output_dir):
+        return _finetune(options, labelled, load_model, signals)
+
+
+def _finetune(options, labelled, load_model, signals):
+    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 160, highlight=False)
+    task, examples, seeds = labelled.task, labelled.examples, options.seeds or SEEDS
+    pretrained = Pretrained(load_model(options.model))
+    longest = pretrained.config["max_sequence_length"]
+    if (options.sequence_length or 0) > longest:
+        raise InputError(f"--sequence_length {options.sequence_length} is more than the model's {longest} positions.")
+    protocol = _protocol(options, pretrained.config["hidden_dim"], len(examples["train"]))
+    identity = {"recipe": "finetune", "model": pretrained.fingerprint, "precision_asked": options.precision}
+    run = Run(options.output_dir)
+    data = {flag: part.fingerprint for flag, part in examples.items()}
+    decisive = {"protocol": protocol.settings, "seeds": seeds, "task": task.name, "data": data, **identity}
+    run.start(decisive, {"command": sys.argv, "model": options.model, "train": options.train})
+    # With a first line in the log, the same directory with other settings is refused.
+    run.log({"tasks": [task.name]})
+    try:
+        _print_plan(labelled, protocol, seeds, console)
+        device = measured_device(run, options.precision)
+        finetuning = Finetuning(
+            pretrained,
+            task,
+            protocol=protocol,
+            examples={"train": examples["train"], "dev": [examples["dev"]]},
+            start=pretrained,
+            device=device,
+            directory=run.directory,
+            identity=identity,
+            signals=signals,
+            say=console.print,
+        )
+        entry = finetuning(seeds)
+        entry["baselines"] = baselines(task, examples)
+        model = load_trained(finetuning.model_path)
+        length = model.preprocessor.sequence_length
+        entry |= {flag: judge(model, task, part, length) for flag, part in examples.items() if flag != "train"}
+        result = {
+            "model": {
+                "path": options.model,
+                "parameters": pretrained.parameters,
+                "fingerprint": pretrained.fingerprint,
+            },
+            "pretraining": pretraining_of(options.model),
+            "data": {"train": options.train, "columns": dataclasses.asdict(labelled.columns), **labelled.counts},
+            "notes": [f"task {task.name}: {labelled.why}", *labelled.told],
+            "settings": {**protocol.settings, "seeds": seeds},
+            "finetuning": {
+                "device": device.name,
+                "backend": keras.backend.backend(),
+                "precision": device.precision,
+                "seconds": entry["seconds"],
+            },
+            "tasks": {task.name: entry},
+            "command": sys.argv,
+        }
+        run.write_json("metrics.json", result, checksum=False)
+        page = write_page(result, run.path("metrics.html"))
+        _print_result(task, entry, console)
+        console.print(
+            f"\nPage: {page}, metrics.json beside it; model of seed {entry['median_seed']}: {run.path('model.keras')}"
+        )
+    except Interrupted as interruption:
+        console.print(f"stopped by {interruption}, everything is saved: the same command goes on from there.")
+        return None
+    finally:
+        run.release()
+    return result
+
+
+def _protocol(options, width, examples):
+    """Returns the `Protocol`: the rule's settings, except what was asked for."""
+    chosen = finetuning_settings(width, examples, options.batch_size)
+    return dataclasses.replace(
+        PROTOCOLS["budget"],
+        name="file",
+        description="rate from the encoder's width, epochs from the number of examples, or as asked for; last epoch",
+        learning_rates=(options.learning_rate or chosen.learning_rate,),
+        batch_sizes=(chosen.batch_size,),
+        epochs=options.epochs or chosen.epochs,
+        sequence_length=options.sequence_length or PROTOCOLS["budget"].sequence_length,
+        seeds=SEEDS,
+    )
+
+
+def _print_plan(labelled, protocol, seeds, console):
+    task, examples = labelled.task, labelled.examples
+    named = f", {counted(task.classes, 'label')}" if task.labels else ""
+    console.print(f"task {task.name} ({labelled.kind.what}{named}): {labelled.why}")
+    for sentence in (str(labelled.columns), *labelled.told):
+        console.print(sentence)
+    (configuration,) = protocol.configurations
+    rate, rows = configuration["learning_rate"], configuration["batch_size"]
+    steps = seeds * steps_of(protocol, len(examples["train"]), rows)
+    console.print(
+        f"{counted(seeds, 'run')} of {counted(protocol.epochs, 'epoch')} on "
+        f"{counted(len(examples['train']), 'example')} in batches of {rows} with the rate {rate:.2g}, "
+        f"{number(steps)} steps\n"
+    )
+
+
+def _print_result(task, entry, console):
+    for flag in [part for part in ("dev", "test") if part in entry]:
+        for kind, name in (("this model", None), ("TF-IDF and a linear model", "tfidf"), ("the majority", "majority")):
+            found = entry["baselines"][name][flag] if name else entry[flag]["metrics"]
+            figures = ", ".join(f"{metric} {_figure(metric, value)}" for metric, value in found.items())
+            console.print(f"{flag}, {kind}: {figures}")
+    metric = task.metric
+    if entry["baselines"]["tfidf"]["dev"][metric] >= entry["metrics"][metric]["median"]:
+        console.print("A linear model on counts of words is no worse here, and costs nothing.")
+
+
+def _figure(metric, value):
+    return f"{value:.4g}" if metric == "mean_absolute_error" else score(value)

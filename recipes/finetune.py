@@ -1,0 +1,57 @@
+"""Finetune: a file with labels becomes a model that reads raw strings, with its scores beside what costs nothing.
+
+Hardware  any CPU for a small model, one GPU for a large one
+Time      a small model, 9,003 rows, 3 seeds: see docs/FINETUNING.md
+Killed?   The same command goes on where it was.
+Expected  banking77 after minutes of pretraining: below TF-IDF, as docs/FINETUNING.md says; with more of it above
+Run       python recipes/finetune.py --model runs/mine/model.keras --train train.csv --output_dir runs/mine-labels
+Source    settings: budgetbert/finetuning_rule.py (Devlin et al. 2018; Mosbach et al. 2021; our own runs)
+"""
+
+import math
+
+from absl import flags
+
+from budgetbert import command_line
+from budgetbert.corpus.sources.records import USABLE
+from budgetbert.errors import InputError
+from budgetbert.finetuning.labelled.labels import KINDS
+
+flags.DEFINE_string("model", None, "The model.keras of a run, a preset's folder, or a BERT checkpoint of Hugging Face.")
+flags.DEFINE_string("train", None, f"The labelled file: {USABLE}.")
+flags.DEFINE_string("dev", None, "Labelled texts to judge with; by default a tenth of --train is held out.")
+flags.DEFINE_string("test", None, "Labelled texts to judge the finished model with, once.")
+flags.DEFINE_enum("task", "auto", ["auto", *KINDS], "What the labels are; auto decides by them, and says why.")
+flags.DEFINE_string("text", None, "The column with the text; by default the header says it.")
+flags.DEFINE_string("text_pair", None, "The column with the second of two texts.")
+flags.DEFINE_string("label", None, "The column with the label; by default the header says it.")
+flags.DEFINE_string("output_dir", None, "For model.keras, metrics.json and page; the same command on it goes on.")
+flags.DEFINE_float("learning_rate", None, "The peak; by default from the encoder's width.", 1e-9, 1.0)
+flags.DEFINE_integer("epochs", None, "By default from the number of examples.", 1, 10_000)
+flags.DEFINE_integer("batch_size", None, "Examples of an update; by default 16.", 1, 65_536)
+flags.DEFINE_integer("sequence_length", None, "Longer texts are cut to so many tokens; by default 128.", 8, 65_536)
+flags.DEFINE_integer("max_train_examples", None, "Train on so many at most, the labels in their shares.", 1, 2**31)
+flags.DEFINE_enum("precision", "auto", ["auto", "float32", "mixed_bfloat16", "mixed_float16"], "What to compute in.")
+flags.DEFINE_integer("seeds", None, "Finetunings, of which the median is kept; by default 3.", 1, 1000)
+
+
+def main():
+    given = flags.FLAGS
+    command_line.require("model", "train", "output_dir")
+    command_line.check_exists("model")
+    command_line.check_output_dir(given.output_dir)
+    if given.learning_rate is not None and math.isnan(given.learning_rate):
+        raise InputError("--learning_rate nan is no number: give one such as 3e-4.")
+
+    from budgetbert.finetuning.labelled.data import read_labelled
+
+    labelled = read_labelled(given)
+    command_line.start_keras()
+
+    from budgetbert.finetuning.labelled.harness import finetune
+
+    finetune(given, labelled)
+
+
+if __name__ == "__main__":
+    command_line.run(main)
