@@ -13,6 +13,7 @@ from absl import flags
 from budgetbert import command_line
 from budgetbert.corpus.sources.records import USABLE, Records
 from budgetbert.errors import InputError
+from budgetbert.finetuning.labelled.columns import choose_columns
 from budgetbert.finetuning.labelled.output import check_output
 
 flags.DEFINE_string("model", None, "The model.keras of a finetuning, or a folder with a classifier.")
@@ -30,7 +31,9 @@ def main():
     if given.input.startswith("hf:"):
         raise InputError(f"--input {given.input} is no file: download it, so that a killed run can go on.")
     check_output(given.output)
-    Records(given.input, "input")
+    names = Records(given.input, "input").names
+    if given.text or given.text_pair:
+        choose_columns(f"--input {given.input}", names, given.text, given.text_pair, with_label=False)
     command_line.start_keras()
 
     from budgetbert.finetuning.labelled.predict import predict, report
