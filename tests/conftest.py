@@ -132,6 +132,14 @@ def finished_run(small_corpus, tmp_path_factory):
     return directory
 
 
+@pytest.fixture(autouse=True, scope="module")
+def compiled_programs_are_dropped():
+    """A worker would hold seven gigabytes of JAX's programs in the end; the folder has those that are used again."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     if "keras" in sys.modules:

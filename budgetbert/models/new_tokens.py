@@ -38,9 +38,11 @@ def extended(model, vocabulary):
     Example:
 
     ```python
-    model = keras.models.load_model("run/model.keras")
-    corpus = open_corpus("corpora/medicine")  # prepared with --vocabulary_from run/model.keras --extend_vocabulary 2000
-    model = extended(model, corpus.vocabulary)
+    tokenizer = BertBudgetTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cardio", "##gram"])
+    encoder = BertBudget.from_preset("tiny_bert", load_weights=False, vocabulary_size=64)
+    model = BertBudgetMaskedLM(encoder, preprocessor=BertBudgetMaskedLMPreprocessor(tokenizer))
+    # A corpus that was prepared with --vocabulary_from and --extend_vocabulary has such a `vocabulary`.
+    model = extended(model, [*tokenizer.get_vocabulary(), "cardiogram"])
     ```
     """
     check_vocabulary(model)
@@ -84,8 +86,12 @@ def transferred(model, vocabulary, normalizer=None, seed=0):
     Example:
 
     ```python
-    german = open_corpus("corpora/german")
-    model = transferred(keras.models.load_model("run/model.keras"), german.vocabulary, german.normalizer)
+    tokenizer = BertBudgetTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "house", "in"])
+    encoder = BertBudget.from_preset("tiny_bert", load_weights=False, vocabulary_size=64)
+    model = BertBudgetMaskedLM(encoder, preprocessor=BertBudgetMaskedLMPreprocessor(tokenizer))
+    # The `vocabulary` and the `normalizer` of a prepared corpus of the other language.
+    german = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Haus", "in"]
+    model = transferred(model, german, Normalizer(lowercase=False, strip_accents=False))
     ```
     """
     check_vocabulary(model)

@@ -116,7 +116,7 @@ class BaseStep:
     @property
     def remat(self):
         """bool. Whether the encoder's blocks are computed again in the backward pass; may change between calls."""
-        return self.model.backbone.remat
+        return getattr(getattr(self.model, "backbone", None), "remat", False)
 
     @remat.setter
     def remat(self, value):
