@@ -20,6 +20,8 @@ _HOMES = {
             "BertBudgetMaskedLMPreprocessor",
             "BertBudgetTextClassifier",
             "BertBudgetTextClassifierPreprocessor",
+            "BertBudgetTokenClassifier",
+            "BertBudgetTokenClassifierPreprocessor",
             "BertBudgetTokenizer",
         ),
         "models",

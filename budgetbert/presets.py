@@ -19,6 +19,7 @@ def _family(backbone, masked_lm, text_classifier=None):
             "backbone": {**sizes, **backbone, "max_sequence_length": 512, "dropout": 0.1},
             "masked_lm": masked_lm,
             "text_classifier": text_classifier or {},
+            "token_classifier": {},
         }
 
     return preset
@@ -151,7 +152,8 @@ def preset_config(preset, load_weights):
     have no weights here.
 
     Returns:
-        Dict with the keyword arguments of the `"backbone"`, the `"masked_lm"` and the `"text_classifier"`.
+        Dict with the keyword arguments of the `"backbone"`, the `"masked_lm"`, the `"text_classifier"` and the
+        `"token_classifier"`.
     """
     if preset not in PRESETS or os.path.isdir(preset):
         return None

@@ -17,7 +17,12 @@ from budgetbert.tokenization.vocabulary import check_vocabulary
 
 # The families of a checkpoint of Hugging Face that convert: BERT, Megatron-BERT, exports of ours, crammed-BERT's own.
 FAMILIES = ("bert", "megatron-bert", "budgetbert", "crammedBERT")
-TASKS = {"BertBudgetMaskedLM": "masked-LM", "BertBudgetTextClassifier": "text classifier", "BertBudget": "encoder"}
+TASKS = {
+    "BertBudgetMaskedLM": "masked-LM",
+    "BertBudgetTextClassifier": "text classifier",
+    "BertBudgetTokenClassifier": "token classifier",
+    "BertBudget": "encoder",
+}
 # What a folder is recognised by: weights, configurations and vocabularies, but no card and no code.
 _COUNTED = (".h5", ".safetensors", ".bin", ".json", ".txt")
 _MOST_BYTES = 256 * 2**20  # of a part of an archive that is read whole; the largest vocabularies have 30 MB

@@ -8,7 +8,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from budgetbert import files
 from budgetbert.errors import InputError
 from budgetbert.export.formats import FORMATS
-from budgetbert.models import BertBudgetTextClassifier
+from budgetbert.models import BertBudgetTextClassifier, BertBudgetTokenClassifier
 from budgetbert.models.hugging_face import has_architecture
 from budgetbert.models.logits import problem_type
 from budgetbert.reporting import page as pages
@@ -31,7 +31,7 @@ def write_card(directory, model, model_path, export_format, name):
 
     Args:
         directory: string. The export.
-        model: `BertBudgetTextClassifier` or `BertBudgetMaskedLM` with a preprocessor.
+        model: `BertBudgetTextClassifier`, `BertBudgetTokenClassifier` or `BertBudgetMaskedLM` with a preprocessor.
         model_path: string. The `.keras` file; what stands beside it (a run, `glue.json`) is reported, of a
             finetuned task what `glue.json` above its folder says.
         export_format: string. A key of `FORMATS`.
@@ -44,13 +44,14 @@ def render(model, model_path, export_format, name):
     """Returns the card as Markdown (str); arguments as `write_card`."""
     folder = os.path.dirname(os.path.abspath(model_path))
     classifies, trust = isinstance(model, BertBudgetTextClassifier), not has_architecture(model)
+    tags = isinstance(model, BertBudgetTokenClassifier)
     glue = _read_glue(folder) or {}
     tasks, finetuning = glue.get("tasks") or {}, glue.get("finetuning") or {}
     run, finished = _read_run(folder)
     data = ModelCardData(
         model_name=name,
         library_name="transformers" if export_format == "transformers" else "keras",
-        pipeline_tag="text-classification" if classifies else "fill-mask",
+        pipeline_tag="text-classification" if classifies else "token-classification" if tags else "fill-mask",
         eval_results=list(_eval_results(tasks)) or None,
     )
     text = pages.render(
@@ -60,6 +61,7 @@ def render(model, model_path, export_format, name):
         tokenizer=model.preprocessor.tokenizer,
         labels=getattr(model, "label_names", None),
         classifies=classifies,
+        tags=tags,
         problem=problem_type(model),
         title=_title(model),
         format=FORMATS[export_format].description,
@@ -81,6 +83,8 @@ def render(model, model_path, export_format, name):
 
 
 def _title(model):
+    if isinstance(model, BertBudgetTokenClassifier):
+        return "Token classifier"
     if not isinstance(model, BertBudgetTextClassifier):
         return "Masked language model"
     texts = "two texts" if model.pair else "one text"
@@ -89,6 +93,10 @@ def _title(model):
 
 def _inputs(model):
     """Returns what each snippet gives the model, as Python."""
+    if isinstance(model, BertBudgetTokenClassifier):
+        texts = _quoted(_TEXTS)
+        request = _quoted({"instances": [{"text": text} for text in _TEXTS]})
+        return {"keras_texts": texts, "torch_texts": texts, "request": request}
     if not isinstance(model, BertBudgetTextClassifier):
         request = {"signature_name": "fill_mask", "instances": [{"text": _MASKED}]}
         return {"keras_texts": "", "torch_texts": _quoted([_MASKED]), "request": _quoted(request)}

@@ -8,6 +8,7 @@ import warnings
 import torch
 
 from budgetbert.export.tokenizer_file import write_tokenizer
+from budgetbert.models import BertBudgetMaskedLM
 from budgetbert.models.hugging_face import to_torch
 from budgetbert.models.logits import label_names, problem_type
 
@@ -32,11 +33,12 @@ def write_onnx(model, directory, weights):
     """Writes `model.onnx` and `tokenizer.json`.
 
     The graph takes int32 tensors `[batch, length]` of any size up to the model's positions, `token_ids`, `padding_mask`
-    and `segment_ids`. It returns `logits`: `[batch, num_classes]`, before a classifier's `activation`; or `[batch,
-    length, vocabulary_size]` and, of a masked-LM, also `hidden_states` `[batch, length, width]`.
+    and `segment_ids`. It returns `logits`: `[batch, num_classes]`, before a classifier's `activation`; `[batch, length,
+    tags]`, of a token classifier; or `[batch, length, vocabulary_size]` and, of a masked-LM, also `hidden_states`
+    `[batch, length, width]`.
 
     Args:
-        model: `BertBudgetTextClassifier` or `BertBudgetMaskedLM`, on any backend.
+        model: `BertBudgetTextClassifier`, `BertBudgetTokenClassifier` or `BertBudgetMaskedLM`, on any backend.
         directory: string. An existing folder.
         weights: `"float32"`, or `"int8"`: kernels and tables in 8 bits, products of integers, activations quantized at
             run time.
@@ -45,7 +47,7 @@ def write_onnx(model, directory, weights):
         Dict of facts for `export.json`.
     """
     path, problem = os.path.join(directory, "model.onnx"), problem_type(model)
-    classifies = problem is not None
+    classifies = not isinstance(model, BertBudgetMaskedLM)
     rows = torch.export.Dim("batch"), torch.export.Dim("length", max=model.backbone.max_sequence_length)
     with _quiet():
         program = torch.onnx.export(

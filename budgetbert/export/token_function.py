@@ -2,21 +2,22 @@
 
 import tensorflow as tf
 
-from budgetbert.models import BertBudgetTextClassifier
+from budgetbert.models import BertBudgetMaskedLM, BertBudgetTextClassifier
 
 
 def token_function(model, batch=None, length=None):
     """Makes a `tf.function` of a model.
 
     Args:
-        model: `BertBudgetTextClassifier` or `BertBudgetMaskedLM`.
+        model: `BertBudgetTextClassifier`, `BertBudgetTokenClassifier` or `BertBudgetMaskedLM`.
         batch: int, or `None` (default) for any.
         length: int, or `None` (default) for any up to the model's positions.
 
     Returns:
         `tf.function` of int32 tensors `[batch, length]`: `token_ids`, `padding_mask` and `segment_ids`. It returns a
-        dict with `logits`: `[batch, num_classes]`, before a classifier's `activation`; or `[batch, length,
-        vocabulary_size]` and, of a masked-LM, also `hidden_states` `[batch, length, width]`.
+        dict with `logits`: `[batch, num_classes]`, before a classifier's `activation`, `[batch, length, tags]` of a
+        token classifier; or `[batch, length, vocabulary_size]` and, of a masked-LM, also `hidden_states` `[batch,
+        length, width]`.
     """
 
     def classify(token_ids, padding_mask, segment_ids):
@@ -31,7 +32,6 @@ def token_function(model, batch=None, length=None):
 
     names = ("token_ids", "padding_mask", "segment_ids")
     specs = [tf.TensorSpec([batch, length], tf.int32, name=name) for name in names]
-    classifies = isinstance(model, BertBudgetTextClassifier)
-    classifier = model.without_activation() if classifies else None
-    function = classify if classifies else encode
+    classifier = model.without_activation() if isinstance(model, BertBudgetTextClassifier) else model
+    function = encode if isinstance(model, BertBudgetMaskedLM) else classify
     return tf.function(function, input_signature=specs, autograph=False)

@@ -14,8 +14,9 @@ def write_transformers(model, directory, weights="float32"):
     """Writes a model and its tokenizer for `transformers.Auto...from_pretrained(directory)`.
 
     Args:
-        model: `BertBudgetTextClassifier` or `BertBudgetMaskedLM` with a preprocessor. Crammed-BERT's architecture is
-            written with `modeling_budgetbert.py`, and loads with `trust_remote_code=True`.
+        model: `BertBudgetTextClassifier`, `BertBudgetTokenClassifier` or `BertBudgetMaskedLM` with a preprocessor.
+            Crammed-BERT's architecture is written with `modeling_budgetbert.py`, and loads with
+            `trust_remote_code=True`.
         directory: string. An existing folder.
         weights: `"float32"` (default) or `"float16"`.
 

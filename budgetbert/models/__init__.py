@@ -7,7 +7,9 @@ import budgetbert.optimizers  # noqa: F401 (a compiled model's file names its op
 from budgetbert.models.bert_budget import BertBudget
 from budgetbert.models.masked_lm import BertBudgetMaskedLM
 from budgetbert.models.preprocessors import BertBudgetMaskedLMPreprocessor, BertBudgetTextClassifierPreprocessor
+from budgetbert.models.tagging_rows import BertBudgetTokenClassifierPreprocessor
 from budgetbert.models.text_classifier import BertBudgetTextClassifier
+from budgetbert.models.token_classifier import BertBudgetTokenClassifier
 from budgetbert.models.tokenizer import BertBudgetTokenizer
 
 __all__ = [
@@ -16,5 +18,7 @@ __all__ = [
     "BertBudgetMaskedLMPreprocessor",
     "BertBudgetTextClassifier",
     "BertBudgetTextClassifierPreprocessor",
+    "BertBudgetTokenClassifier",
+    "BertBudgetTokenClassifierPreprocessor",
     "BertBudgetTokenizer",
 ]

@@ -4,15 +4,13 @@ Transformers has BERT (norm after the residual) and Megatron-BERT (norm before);
 PyTorch module of `modeling_budgetbert.py`.
 """
 
-import keras
 import numpy as np
 from keras import ops
 
-from budgetbert.errors import InputError
 from budgetbert.layers.embedding import sinusoid
-from budgetbert.models import BertBudget, BertBudgetMaskedLM, BertBudgetTextClassifier
+from budgetbert.models import BertBudget, BertBudgetMaskedLM, BertBudgetTextClassifier, BertBudgetTokenClassifier
+from budgetbert.models.hugging_face_heads import TASKS, head_config, make_classifier, make_tagger, task_name
 from budgetbert.models.hugging_face_weights import assign, assign_back
-from budgetbert.models.logits import problem_type
 from budgetbert.models.quantization import check_not_quantized
 from budgetbert.presets import pooler_dim_of
 
@@ -50,67 +48,67 @@ _AUTO_MAP = {
 
 
 def to_transformers(model):
-    """Converts a masked-LM or a text classifier to Hugging Face Transformers, weights included.
+    """Converts one of our tasks to Hugging Face Transformers, weights included.
 
     Args:
-        model: `BertBudgetMaskedLM` or `BertBudgetTextClassifier` of BERT's or 24hBERT's architecture. Without an output
-            bias (24hBERT) the Transformers model gets one of zeros.
+        model: `BertBudgetMaskedLM`, `BertBudgetTextClassifier` or `BertBudgetTokenClassifier` of BERT's or 24hBERT's
+            architecture. Without an output bias (24hBERT) the Transformers model gets one of zeros.
 
     Returns:
-        `transformers.BertForMaskedLM` or `BertForSequenceClassification` (norm after the residual),
-        `MegatronBertForMaskedLM` or `MegatronBertForSequenceClassification` (before), in evaluation mode and float32.
-        An architecture that Transformers does not have is a `ValueError`.
+        `transformers.BertForMaskedLM`, `BertForSequenceClassification` or `BertForTokenClassification` (norm after the
+        residual), or the same of `MegatronBert` (before), in evaluation mode and float32. An architecture that
+        Transformers does not have is a `ValueError`.
     """
     import torch
     import transformers
 
     check_not_quantized(model)
     encoder = model.backbone
-    classifies = isinstance(model, BertBudgetTextClassifier)
     family = _family(model)
     name = {"bert": "Bert", "megatron-bert": "MegatronBert"}[family]
     config_class = getattr(transformers, f"{name}Config")
-    model_class = getattr(transformers, f"{name}For{'SequenceClassification' if classifies else 'MaskedLM'}")
+    model_class = getattr(transformers, f"{name}{task_name(model)}")
     hf_model = model_class(
         config_class(
             **_config_of(encoder, _OF_TRANSFORMERS),
             hidden_act="gelu" if encoder.activation == "gelu" else "gelu_pytorch_tanh",
-            **_classifier_config(model),
+            **head_config(model),
         )
     )
     with torch.no_grad():
-        if not classifies and not model.output_bias:
+        if isinstance(model, BertBudgetMaskedLM) and not model.output_bias:
             hf_model.cls.predictions.bias.zero_()
     assign(hf_model, model, family)
     return hf_model.eval()
 
 
 def from_transformers(hf_model, preprocessor=None, pair=False, **kwargs):
-    """Converts a Hugging Face masked-LM or sequence classifier to ours, weights included.
+    """Converts a Hugging Face masked-LM, sequence or token classifier to ours, weights included.
 
     Args:
-        hf_model: `BertForMaskedLM`, `BertForSequenceClassification`, `MegatronBertForMaskedLM` or
-            `MegatronBertForSequenceClassification` of `transformers`.
+        hf_model: `BertForMaskedLM`, `BertForSequenceClassification` or `BertForTokenClassification` of `transformers`,
+            or the same of `MegatronBert`.
         preprocessor: preprocessor of the result. Defaults to `None`.
         pair: bool. Whether a classifier reads two texts, which its checkpoint does not say. Defaults to `False`.
         **kwargs: override arguments of `BertBudget`, as `dropout` or `dtype`.
 
     Returns:
-        `BertBudgetMaskedLM` with an output bias, or `BertBudgetTextClassifier` with the label names. Another
-        architecture, an activation other than GELU, a decoder, or untied embeddings of a masked-LM are a `ValueError`.
+        `BertBudgetMaskedLM` with an output bias, or `BertBudgetTextClassifier` or `BertBudgetTokenClassifier` with the
+        label names. Another architecture, an activation other than GELU, a decoder, or untied embeddings of a masked-LM
+        are a `ValueError`.
     """
     config = hf_model.config
     family = config.model_type
     name = type(hf_model).__name__
-    classifies = name.endswith("ForSequenceClassification")
-    if family not in FAMILIES or not (classifies or name.endswith("ForMaskedLM")):
+    task = next((task for task in TASKS if name.endswith(task)), None)
+    if family not in FAMILIES or task is None:
         raise ValueError(
-            f"{name} is not one of BertForMaskedLM and MegatronBertForMaskedLM, nor of BertForSequenceClassification "
-            "and MegatronBertForSequenceClassification."
+            f"{name} is not one of BertForMaskedLM, BertForSequenceClassification and BertForTokenClassification, nor "
+            "the same of MegatronBert."
         )
     if config.hidden_act not in _ACTIVATIONS:
         raise ValueError(f"{name} has the activation {config.hidden_act!r}: only {sorted(_ACTIVATIONS)} are known.")
-    if config.is_decoder or not (classifies or config.tie_word_embeddings):
+    if config.is_decoder or (task == "ForMaskedLM" and not config.tie_word_embeddings):
         raise ValueError(f"{name} is a decoder or has untied embeddings: only tied bidirectional encoders convert.")
     encoder = BertBudget(
         **{
@@ -121,8 +119,10 @@ def from_transformers(hf_model, preprocessor=None, pair=False, **kwargs):
             **kwargs,
         }
     )
-    if classifies:
-        model = _make_classifier(encoder, config, preprocessor=preprocessor, pair=pair)
+    if task == "ForSequenceClassification":
+        model = make_classifier(encoder, config, preprocessor=preprocessor, pair=pair)
+    elif task == "ForTokenClassification":
+        model = make_tagger(encoder, config, preprocessor)
     else:
         model = BertBudgetMaskedLM(encoder, preprocessor)
     assign_back(hf_model, model, family)
@@ -137,11 +137,12 @@ def to_torch(model):
     and a head transform that cannot be the identity.
 
     Args:
-        model: `BertBudgetMaskedLM` or `BertBudgetTextClassifier`.
+        model: `BertBudgetMaskedLM`, `BertBudgetTextClassifier` or `BertBudgetTokenClassifier`.
 
     Returns:
-        `BudgetBertForMaskedLM` or `BudgetBertForSequenceClassification` in evaluation mode and float32. Its
-        `save_pretrained` writes the loader beside the weights, with the names of all its classes for `AutoModel...`.
+        `BudgetBertForMaskedLM`, `BudgetBertForSequenceClassification` or `BudgetBertForTokenClassification` in
+        evaluation mode and float32. Its `save_pretrained` writes the loader beside the weights, with the names of all
+        its classes for `AutoModel...`.
     """
     import torch
 
@@ -149,13 +150,14 @@ def to_torch(model):
 
     check_not_quantized(model)
     encoder = model.backbone
-    classifies = isinstance(model, BertBudgetTextClassifier)
-    task = "ForSequenceClassification" if classifies else "ForMaskedLM"
+    task = task_name(model)
     hf_class = getattr(modeling, f"BudgetBert{task}")
     modeling.BudgetBertConfig.register_for_auto_class()
     hf_class.register_for_auto_class(f"AutoModel{task}")
-    if classifies:
-        head = {"pooler_size": model.pooler.units, **_classifier_config(model)}
+    if isinstance(model, BertBudgetTextClassifier):
+        head = {"pooler_size": model.pooler.units, **head_config(model)}
+    elif isinstance(model, BertBudgetTokenClassifier):
+        head = {"pooler_size": pooler_dim_of(encoder.get_config()), **head_config(model)}
     else:
         head = {
             "head_transform": model.head_transform,
@@ -183,14 +185,14 @@ def from_torch(hf_model, preprocessor=None, pair=False, **kwargs):
     """Converts what `to_torch` made, or what PyTorch trained it to, back to ours, weights included.
 
     Args:
-        hf_model: `BudgetBertForMaskedLM` or `BudgetBertForSequenceClassification`.
+        hf_model: `BudgetBertForMaskedLM`, `BudgetBertForSequenceClassification` or `BudgetBertForTokenClassification`.
         preprocessor: preprocessor of the result. Defaults to `None`.
         pair: bool. Whether a classifier reads two texts. Defaults to `False`.
         **kwargs: override arguments of `BertBudget`, as `dropout` or `dtype`.
 
     Returns:
-        `BertBudgetMaskedLM` or `BertBudgetTextClassifier`. Positions in a table that is a scaled sinusoid come back
-        as one, other tables as learned positions. Untied embeddings are a `ValueError`.
+        `BertBudgetMaskedLM`, `BertBudgetTextClassifier` or `BertBudgetTokenClassifier`. Positions in a table that is a
+        scaled sinusoid come back as one, other tables as learned positions. Untied embeddings are a `ValueError`.
     """
     config = hf_model.config
     if not config.tie_word_embeddings:
@@ -199,7 +201,9 @@ def from_torch(hf_model, preprocessor=None, pair=False, **kwargs):
     encoder = BertBudget(**{**_arguments_of(config, _OF_TORCH), **position, **kwargs})
     if type(hf_model).__name__.endswith("ForSequenceClassification"):
         options = {"preprocessor": preprocessor, "pooler_dim": config.pooler_size, "pair": pair}
-        model = _make_classifier(encoder, config, **options)
+        model = make_classifier(encoder, config, **options)
+    elif type(hf_model).__name__.endswith("ForTokenClassification"):
+        model = make_tagger(encoder, config, preprocessor)
     else:
         heads = {"head_transform": config.head_transform, "output_bias": config.output_bias}
         model = BertBudgetMaskedLM(encoder, preprocessor, **heads)
@@ -233,58 +237,13 @@ def _arguments_of(config, names):
     return {**arguments, "attention_dropout": config.attention_probs_dropout_prob}
 
 
-def _classifier_config(model):
-    """Returns the entries of a Hugging Face config that say what a classifier's logits mean, none of a masked-LM."""
-    if not isinstance(model, BertBudgetTextClassifier):
-        return {}
-    if model.activation not in (keras.activations.linear, keras.activations.softmax, keras.activations.sigmoid):
-        raise InputError(
-            f"Transformers and ONNX cannot apply the classifier's activation "
-            f"{getattr(model.activation, '__name__', model.activation)!r}: make it with activation=None, 'softmax' or "
-            "'sigmoid'."
-        )
-    names = model.label_names or [f"LABEL_{index}" for index in range(model.num_classes)]
-    return {
-        "id2label": dict(enumerate(names)),
-        "label2id": {name: index for index, name in enumerate(names)},
-        "problem_type": problem_type(model),
-        "classifier_dropout": model.dropout,
-        "pair": model.pair,
-    }
-
-
-def _make_classifier(encoder, config, **kwargs):
-    """Makes a `BertBudgetTextClassifier` with the classes, dropout and loss that a Hugging Face config has.
-
-    Names as LABEL_0, which `transformers` gives to classes without any, are none.
-
-    Args:
-        encoder: `BertBudget`.
-        config: `transformers.PretrainedConfig`.
-        **kwargs: further arguments of `BertBudgetTextClassifier`.
-    """
-    labels = [config.id2label[index] for index in range(config.num_labels)]
-    named = labels != [f"LABEL_{index}" for index in range(config.num_labels)]
-    dropout = getattr(config, "classifier_dropout", None)  # Megatron-BERT has none.
-    model = BertBudgetTextClassifier(
-        encoder,
-        config.num_labels,
-        label_names=labels if named else None,
-        dropout=config.hidden_dropout_prob if dropout is None else dropout,
-        **kwargs,
-    )
-    if config.problem_type == "multi_label_classification":
-        model.compile(loss=keras.losses.BinaryCrossentropy(from_logits=True))
-    return model
-
-
 def has_architecture(model):
     """Whether Transformers has an architecture with the same numbers as `model`."""
     encoder = model.backbone
     if isinstance(model, BertBudgetTextClassifier):
         head = model.pooler.units == encoder.hidden_dim
     else:
-        head = model.head_transform
+        head = getattr(model, "head_transform", True)
     return bool(encoder.num_segments and head and _fixed(encoder))
 
 

@@ -4,13 +4,9 @@ import json
 import os
 import warnings
 
-from budgetbert.models import (
-    BertBudgetMaskedLMPreprocessor,
-    BertBudgetTextClassifierPreprocessor,
-    BertBudgetTokenizer,
-)
+from budgetbert.models import BertBudgetTokenizer
 from budgetbert.models.crammed_checkpoint import MODEL_TYPE, load_crammed
-from budgetbert.models.hugging_face import FAMILIES, from_torch, from_transformers
+from budgetbert.models.hugging_face import FAMILIES, TASKS, from_torch, from_transformers
 from budgetbert.models.task import RandomHead
 from budgetbert.tokenization.hugging_face import read_tokenizer
 
@@ -28,9 +24,9 @@ def load_transformers(directory, sequence_length=128, **kwargs):
         **kwargs: override arguments of `BertBudget`, as `dropout` or `dtype`.
 
     Returns:
-        `BertBudgetMaskedLM`, or `BertBudgetTextClassifier` if the checkpoint is a sequence classifier, with a
-        preprocessor. What has no equal here is a `ValueError`; a head that the checkpoint does not have starts at
-        random, with a warning.
+        `BertBudgetMaskedLM`, or `BertBudgetTextClassifier` or `BertBudgetTokenClassifier` if the checkpoint is a
+        sequence or token classifier, with a preprocessor. What has no equal here is a `ValueError`; a head that the
+        checkpoint does not have starts at random, with a warning.
     """
     import transformers
 
@@ -41,28 +37,26 @@ def load_transformers(directory, sequence_length=128, **kwargs):
     if family != "budgetbert" and family not in FAMILIES:
         code = ", which needs code of its own that is not run" if "auto_map" in config else ""
         raise ValueError(f"{directory} is a model of type {family!r}{code}: only BERT and Megatron-BERT convert.")
-    classifies = any(name.endswith("ForSequenceClassification") for name in names)
+    task = next((task for task in TASKS if any(name.endswith(task) for name in names)), "ForMaskedLM")
     if family == "budgetbert":  # AutoTokenizer would wonder aloud at a model type that it does not know.
         hf_tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(directory)
     else:
         hf_tokenizer = transformers.AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
     tokenizer = our_tokenizer(hf_tokenizer)
-    make_preprocessor = BertBudgetTextClassifierPreprocessor if classifies else BertBudgetMaskedLMPreprocessor
-    hf_model = _load_model(directory, family, classifies)
+    hf_model = _load_model(directory, family, task)
     convert = from_torch if family == "budgetbert" else from_transformers
     return convert(
         hf_model,
-        preprocessor=make_preprocessor(tokenizer, sequence_length),
+        preprocessor=TASKS[task].preprocessor_cls(tokenizer, sequence_length),
         pair=getattr(hf_model.config, "pair", _read_record(directory).get("pair", False)),
         **kwargs,
     )
 
 
-def _load_model(directory, family, classifies):
+def _load_model(directory, family, task):
     """Loads the checkpoint as a model of `transformers` or, for an export of crammed-BERT, of our own loader."""
     import transformers
 
-    task = "ForSequenceClassification" if classifies else "ForMaskedLM"
     if family == "budgetbert":
         from budgetbert.models import modeling_budgetbert
 

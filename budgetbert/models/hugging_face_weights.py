@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from budgetbert.models import BertBudgetTextClassifier
+from budgetbert.models import BertBudgetMaskedLM, BertBudgetTextClassifier
 
 # The names of our layers in PyTorch; those of `_OF_BLOCK` stand behind the name of the block.
 _BERT = {
@@ -20,6 +20,7 @@ _BERT = {
     "feed_forward_norm": "output.LayerNorm",
     "pooler": "bert.pooler.dense",
     "classifier": "classifier",
+    "token_classifier": "classifier",
     "transform": "cls.predictions.transform.dense",
     "transform_norm": "cls.predictions.transform.LayerNorm",
     "output_bias": "cls.predictions.bias",
@@ -36,7 +37,10 @@ _LAYERS = {
     "budgetbert": {
         **{name: f"budgetbert.{name}" for name in ("tokens", "positions", "segments", "embedding_norm", "final_norm")},
         "block": "budgetbert.blocks.{}.",
-        **{name: name for name in (*_OF_BLOCK, "pooler", "classifier", "transform", "transform_norm")},
+        **{
+            name: name
+            for name in (*_OF_BLOCK, "pooler", "classifier", "token_classifier", "transform", "transform_norm")
+        },
         "output_bias": "decoder.bias",
     },
 }
@@ -47,7 +51,7 @@ def assign(hf_model, model, family):
 
     Args:
         hf_model: `torch.nn.Module`.
-        model: `BertBudgetMaskedLM` or `BertBudgetTextClassifier`.
+        model: `BertBudgetMaskedLM`, `BertBudgetTextClassifier` or `BertBudgetTokenClassifier`.
         family: str. `"bert"`, `"megatron-bert"`, or `"budgetbert"`, the module of `modeling_budgetbert.py`.
     """
     import torch
@@ -78,7 +82,7 @@ def _variables(model, names):
     """Yields each variable of `model` with the names of its parts in PyTorch, which lie along the last axis.
 
     Args:
-        model: `BertBudgetMaskedLM` or `BertBudgetTextClassifier`.
+        model: `BertBudgetMaskedLM`, `BertBudgetTextClassifier` or `BertBudgetTokenClassifier`.
         names: dict, one of `_LAYERS`.
     """
     encoder, embeddings = model.backbone, model.backbone.embeddings
@@ -101,6 +105,8 @@ def _variables(model, names):
         ]
     if isinstance(model, BertBudgetTextClassifier):
         layers += [(model.pooler, "pooler", ""), (model.logits, "classifier", "")]
+    elif not isinstance(model, BertBudgetMaskedLM):
+        layers += [(model.logits, "token_classifier", "")]
     elif model.head_transform:
         layers += [(model.head.transform_dense, "transform", ""), (model.head.transform_norm, "transform_norm", "")]
     for layer, part, prefix in layers:

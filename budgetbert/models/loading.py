@@ -13,7 +13,8 @@ from budgetbert.models import sizes
 from budgetbert.models.logits import is_binary
 
 _PARTS = {"config.json", "metadata.json", "model.weights.h5"}
-_HEADS = ("budgetbert>BertBudgetMaskedLM", "budgetbert>BertBudgetTextClassifier")
+_TASKS = ("BertBudgetMaskedLM", "BertBudgetTextClassifier", "BertBudgetTokenClassifier")
+_HEADS = tuple(f"budgetbert>{name}" for name in _TASKS)
 
 
 def load_trained(path):
@@ -26,7 +27,7 @@ def load_trained(path):
         path: string. A `.keras` file with a tokenizer inside.
 
     Returns:
-        `BertBudgetMaskedLM` or `BertBudgetTextClassifier`.
+        `BertBudgetMaskedLM`, `BertBudgetTextClassifier` or `BertBudgetTokenClassifier`.
 
     Raises:
         InputError: if there is no such file, it is truncated or tampered with, is another kind of model, or has no
@@ -35,8 +36,8 @@ def load_trained(path):
     head, loss = _read_head(path)
     if head not in _HEADS:
         raise InputError(
-            f"--model {path} holds a {head.split('>')[-1][:100]}: only a BertBudgetMaskedLM or a "
-            "BertBudgetTextClassifier will do."
+            f"--model {path} holds a {head.split('>')[-1][:100]}: only a BertBudgetMaskedLM, a "
+            "BertBudgetTextClassifier or a BertBudgetTokenClassifier will do."
         )
     try:
         # A task compiles itself with a new optimizer, which the saved state does not fit.
@@ -84,7 +85,7 @@ def load_any(path):
         path: string.
 
     Returns:
-        `BertBudgetMaskedLM` or `BertBudgetTextClassifier` with a vocabulary.
+        `BertBudgetMaskedLM`, `BertBudgetTextClassifier` or `BertBudgetTokenClassifier` with a vocabulary.
 
     Raises:
         InputError: as `load_trained`, or if a folder holds no such model, or one of Hugging Face whose packages are
@@ -127,8 +128,8 @@ def load_any(path):
 
 
 def _class_of_preset(path):
-    """Returns the class of the task that a folder of `save_to_preset` holds: a classifier, or else a masked-LM."""
-    from budgetbert.models import BertBudgetMaskedLM, BertBudgetTextClassifier
+    """Returns the class of the task that a folder of `save_to_preset` holds, a masked-LM where it does not say."""
+    from budgetbert import models
 
     try:
         with open(os.path.join(path, "task.json"), encoding="utf-8") as file:
@@ -136,7 +137,7 @@ def _class_of_preset(path):
     # The folder of an encoder alone has no task.json.
     except OSError:
         name = ""
-    return BertBudgetTextClassifier if name.endswith(">BertBudgetTextClassifier") else BertBudgetMaskedLM
+    return getattr(models, next((task for task in _TASKS if name.endswith(f">{task}")), _TASKS[0]))
 
 
 def check_vocabulary(model, name="The model"):

@@ -2,7 +2,7 @@
 
 import keras
 
-from budgetbert.models import BertBudgetTextClassifier
+from budgetbert.models import BertBudgetTextClassifier, BertBudgetTokenClassifier
 
 _BINARY = {"BinaryCrossentropy", "binary_crossentropy", "BinaryFocalCrossentropy", "binary_focal_crossentropy"}
 
@@ -20,7 +20,7 @@ def is_binary(loss):
 
 
 def problem_type(model):
-    """Returns the problem of a classifier in the words of `transformers`; `None` for a masked-LM.
+    """Returns the problem of a classifier in the words of `transformers`; `None` for another task.
 
     Returns:
         `"multi_label_classification"`, where each logit's sigmoid is the probability of its label, if that is its
@@ -35,7 +35,9 @@ def problem_type(model):
 
 
 def label_names(model):
-    """Returns the names of a classifier's classes, "0", "1" ... without any; `None` for regression and masked-LM."""
+    """Returns the names of classes or tags, "0", "1" ... without any; `None` for regression and masked-LM."""
+    if isinstance(model, BertBudgetTokenClassifier):
+        return list(model.label_names)
     if problem_type(model) in (None, "regression"):
         return None
     return model.label_names or [str(index) for index in range(model.num_classes)]

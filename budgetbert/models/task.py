@@ -55,6 +55,8 @@ class PresetTask:
 
     presets = PRESETS
     head_name = None
+    # The argument without which a new head cannot be made, and with which a new one is asked for.
+    head_argument = "num_classes"
     _head_was_loaded = False
 
     def __init__(self, *args, **kwargs):
@@ -82,12 +84,12 @@ class PresetTask:
             try:
                 model = super().from_preset(preset, load_weights=load_weights, **kwargs)
             except TypeError as error:
-                if "num_classes" not in str(error):
+                if cls.head_argument not in str(error):
                     raise
                 raise ValueError(
-                    f"{preset} holds no {cls.__name__}, so that its head is new: give num_classes."
+                    f"{preset} holds no {cls.__name__}, so that its head is new: give {cls.head_argument}."
                 ) from error
-            if load_weights and "num_classes" not in kwargs:  # which asks for a new head
+            if load_weights and cls.head_argument not in kwargs:  # which asks for a new head
                 model._warn_of_a_random_head(preset)
             return model
         of_encoder = kwargs.keys() & own_arguments(BertBudget)

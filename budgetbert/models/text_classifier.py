@@ -1,25 +1,21 @@
 """The encoder with a classification or regression head."""
 
-import contextlib
 import operator
 
 import keras
 import keras_hub
 
-from budgetbert.finetuning_rule import WARMUP, finetuning_settings, learning_rate_of
 from budgetbert.layers.dense import Dense, float32_unless_quantized
 from budgetbert.layers.dropout import Dropout
+from budgetbert.models.automatic import AutomaticFinetuning
 from budgetbert.models.bert_budget import BertBudget
-from budgetbert.models.labelled_examples import classes_of, count_batches
+from budgetbert.models.labelled_examples import classes_of
 from budgetbert.models.preprocessors import BertBudgetTextClassifierPreprocessor
 from budgetbert.models.task import PresetTask, check_parts
-from budgetbert.optimizers.finetuning_adam import FinetuningAdam
-
-_RATE_CALLBACKS = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
 
 
 @keras.saving.register_keras_serializable(package="budgetbert")
-class BertBudgetTextClassifier(PresetTask, keras_hub.models.TextClassifier):
+class BertBudgetTextClassifier(AutomaticFinetuning, PresetTask, keras_hub.models.TextClassifier):
     """`BertBudget`, its first token through a tanh pooler, dropout, and one logit per class.
 
     The inputs are the encoder's; the output is float32 logits `[batch, num_classes]`, or `activation` of them. With a
@@ -106,7 +102,7 @@ class BertBudgetTextClassifier(PresetTask, keras_hub.models.TextClassifier):
         error by default.
         """
         if optimizer == "auto":
-            optimizer = FinetuningAdam(learning_rate_of(self.backbone.hidden_dim))
+            optimizer = self.default_optimizer()
         if self.num_classes == 1:
             loss = keras.losses.MeanSquaredError() if loss == "auto" else loss
             metrics = [keras.metrics.MeanAbsoluteError()] if metrics == "auto" else metrics
@@ -155,38 +151,6 @@ class BertBudgetTextClassifier(PresetTask, keras_hub.models.TextClassifier):
             kwargs["class_weight"] = self._by_number(kwargs["class_weight"])
         arguments = (x, y, batch_size, sample_weight, validation_data, validation_split)
         return super().fit(*arguments, epochs=epochs, shuffle=shuffle, **kwargs)
-
-    def _is_automatic(self):
-        """Whether nobody has chosen an optimizer; mixed_float16 wraps what is there, to scale its loss."""
-        return isinstance(getattr(self.optimizer, "inner_optimizer", self.optimizer), FinetuningAdam)
-
-    def _defaults(self, examples, batch_size, epochs):
-        if not self._is_automatic():
-            return super()._defaults(examples, batch_size, epochs)
-        settings = finetuning_settings(self.backbone.hidden_dim, examples, batch_size)
-        return settings.batch_size, settings.epochs if epochs is None else epochs
-
-    def _training(self, dataset, options):
-        if not self._is_automatic():
-            return super()._training(dataset, options)
-        return self._schedule(getattr(self.optimizer, "inner_optimizer", self.optimizer), dataset, options)
-
-    @contextlib.contextmanager
-    def _schedule(self, optimizer, dataset, options):
-        """Warm-up and decay over the steps of one `fit`, where they are known and no callback sets the rate."""
-        steps = [count for count in (count_batches(dataset), options.get("steps_per_epoch")) if count]
-        callbacks = keras.tree.flatten(getattr(options.get("callbacks"), "callbacks", options.get("callbacks")))
-        if not steps or any(isinstance(callback, _RATE_CALLBACKS) for callback in callbacks):
-            yield
-            return
-        first = int(optimizer.iterations) - min(steps) * options.get("initial_epoch", 0)
-        optimizer.start_schedule(first, min(steps) * options["epochs"], WARMUP)
-        self.train_function = None  # a compiled one has the schedule of before
-        try:
-            yield
-        finally:
-            optimizer.end_schedule()
-            self.train_function = None
 
     def preprocess_samples(self, x, y=None, sample_weight=None):
         return super().preprocess_samples(x, None if y is None else self._classes(y), sample_weight)

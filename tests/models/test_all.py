@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from budgetbert.models import BertBudgetTextClassifier, BertBudgetTextClassifierPreprocessor
+from budgetbert.models import (
+    BertBudgetTextClassifier,
+    BertBudgetTextClassifierPreprocessor,
+    BertBudgetTokenClassifier,
+    BertBudgetTokenClassifierPreprocessor,
+)
 from tests.checks import check
 
 from .examples import FAMILIES, VOCABULARY_SIZE, batch, encoder, masked_lm, tokenizer
@@ -27,6 +32,11 @@ def classifier(family, num_classes=3, **kwargs):
     return make
 
 
+def tagger(policy):
+    preprocessor = BertBudgetTokenClassifierPreprocessor(tokenizer(), sequence_length=16)
+    return BertBudgetTokenClassifier(encoder("tiny_24h", dtype=policy), ["O", "B-X", "I-X"], preprocessor)
+
+
 MODELS = {
     **{
         f"encoder of {family}": (lambda policy, f=family: encoder(f, dtype=policy), padded_batch, (3, 16, 128))
@@ -47,6 +57,7 @@ MODELS = {
     "classifier of pairs": (classifier("tiny_bert", pair=True), padded_batch, (3, 3), "float32"),
     "classifier with probabilities": (classifier("tiny_bert", activation="softmax"), padded_batch, (3, 3), "float32"),
     "regression": (classifier("tiny_bert", num_classes=1), padded_batch, (3, 1), "float32"),
+    "token classifier": (tagger, padded_batch, (3, 16, 3), "float32"),
 }
 
 

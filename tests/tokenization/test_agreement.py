@@ -136,7 +136,7 @@ def served(model, texts):
     """The ids that a served model attends to, without [CLS] and [SEP]."""
     import tensorflow as tf
 
-    from budgetbert.export.signatures import pack
+    from budgetbert.export.packing import pack
 
     row = tf.function(lambda strings: pack(model, [strings], 512))(tf.constant(texts))
     rows = zip(row["token_ids"].numpy(), row["padding_mask"].numpy(), strict=True)

@@ -49,7 +49,7 @@ def predict(options, load_model=load_any):
     model = load_model(options.model)
     if not isinstance(model, BertBudgetTextClassifier):
         raise InputError(
-            f"--model {options.model} holds a {type(model).__name__}, which has no labels: give the model.keras of a "
+            f"--model {options.model} holds a {type(model).__name__}, which labels no texts: give the model.keras of a "
             "finetuning."
         )
     columns = choose_columns(

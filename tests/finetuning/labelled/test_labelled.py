@@ -231,5 +231,5 @@ def test_scores_of_each_class_are_those_of_scikit_learn(classes):
 def test_a_model_without_labels_predicts_nothing(tmp_path):
     path = write(tmp_path / "new.csv", ("text",), [("one",)])
     options = types.SimpleNamespace(model="m", input=str(path), output=str(tmp_path / "out.csv"))
-    with pytest.raises(InputError, match="holds a BertBudgetMaskedLM, which has no labels"):
+    with pytest.raises(InputError, match="holds a BertBudgetMaskedLM, which labels no texts"):
         predict.predict(options, lambda path: folder.pretrained())
