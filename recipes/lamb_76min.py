@@ -11,10 +11,10 @@ Corpus    python recipes/prepare_corpus.py --corpus TEXT --rows pairs --dedup no
 Small     python recipes/lamb_76min.py --demo --output_dir runs/demo     (a laptop, about 6 minutes)
 Source    You et al. 2020 (arXiv 1904.00962); `--variant nvidia`: DeepLearningExamples, PyTorch BERT, Wikipedia alone
 
-Next-sentence prediction was trained with and is off here (`--objective mlm_nsp`): Liu et al. 2019 found that it does
-not help. The rate is lr0 (1 - t / T) from step 0, which the warm-up overrides, so it drops where the warm-up ends, and
-gradients are clipped to a global norm of 1.0: the paper's script was never published, both are from Google's BERT
-(`optimization.py`), ALBERT with its LAMB, MLPerf's reference. `--phases 2` starts afresh, or with `--initial_run`.
+Next-sentence prediction, which was trained with, is off (`--objective mlm_nsp`): Liu et al. 2019 found no use in it.
+The rate is lr0 (1 - t / T) from step 0, overridden by the warm-up, so it drops where that ends, and gradients are
+clipped to a global norm of 1.0: the paper's script was never published, both are from Google's BERT, ALBERT with its
+LAMB and MLPerf's reference. `--phases 2` starts afresh, or with `--initial_run`.
 """
 
 import functools
@@ -55,11 +55,11 @@ def nvidia_rates(batch_size, *, peak, published, warmup, steps):
 
 NVIDIA_128 = functools.partial(nvidia_rates, peak=6e-3, published=65536, warmup=0.2843, steps=7038)
 NVIDIA_512 = functools.partial(nvidia_rates, peak=4e-3, published=32768, warmup=0.128, steps=1563)
-NAMES = ("steps", "batch_size", "sequence_length", "rates", "length_bins")
-# 8,599 is the paper's sum; its split is unconfirmed: 7,038 is NVIDIA's.
+NAMES = ("steps", "batch_size", "sequence_length", "rates", "length_bins", "resets_step")
+# 8,599 is the paper's sum; its split is unconfirmed: 7,038 is NVIDIA's, which starts step and loss scale anew.
 PHASES = {
-    "paper": ((7038, 65536, 128, paper_rates, None), (1561, 32768, 512, paper_rates, 64)),
-    "nvidia": ((7038, 65536, 128, NVIDIA_128, None), (1563, 32768, 512, NVIDIA_512, 64)),
+    "paper": ((7038, 65536, 128, paper_rates, None, False), (1561, 32768, 512, paper_rates, 64, False)),
+    "nvidia": ((7038, 65536, 128, NVIDIA_128, None, True), (1563, 32768, 512, NVIDIA_512, 64, True)),
 }
 
 
@@ -75,11 +75,10 @@ def main():
     from budgetbert.training.pretrain import Phase, Recipe, pretrain
     from budgetbert.training.run.display import show_filled_masks
 
-    nvidia = flags.variant == "nvidia"  # starts step and loss scale anew; of the paper it is not known: they go on
     recipe = Recipe(
         name="lamb_76min",
         family=FAMILY,
-        phases=tuple(Phase(**dict(zip(NAMES, phase, strict=True)), resets_step=nvidia) for phase in chosen),
+        phases=tuple(Phase(**dict(zip(NAMES, phase, strict=True))) for phase in chosen),
         preparation={"rows": "pairs", "vocabulary_size": 30522, "dedup": "none"},
         optimizer=lambda: Lamb(1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-6, weight_decay=0.01),
         clip_norm=1.0,  # of both variants: see above, and NVIDIA's optimizer

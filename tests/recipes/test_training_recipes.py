@@ -316,10 +316,11 @@ def test_the_surface_is_what_stands_so_far(recipe):
         [
             *("batch_ramp", "batch_size", "budget", "checkpoint_every", "corpus", "demo", "devices", "early_stop"),
             *("betas", "clip_norm", "config", "dropout", "initial_model", "schedule", "warmup", "weight_decay"),
-            *("keep_checkpoints", "learning_rate", "loggers", "marks", "mask_rate", "micro_batch_size", "optimizer"),
+            *("keep_checkpoints", "learning_rate", "length_bins", "loggers", "marks", "mask_rate", "micro_batch_size"),
+            "optimizer",
             *("output_dir", "plan_only", "precision", "preset", "price_per_hour", "recalibrate", "remat", "seed"),
             "stop_at",
-            *(("objective", "phases", "variant") if recipe == "lamb_76min" else ()),
+            *(("initial_run", "objective", "phases", "variant") if recipe == "lamb_76min" else ()),
             *(("keep_an_eye_on", "to") if recipe == "continue_24h" else ()),
         ]
     )

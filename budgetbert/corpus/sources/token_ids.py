@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 
@@ -33,17 +34,17 @@ def find(corpus, text_field="text", split="train"):
         InputError: if it is such a folder, and damaged.
     """
     folder = Path(corpus)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # `Path` raises where a name is too long.
         return None
     columns = _COLUMNS if text_field == "text" else (text_field,)
     for place in (folder, folder / split):
-        if (place / INDEX).is_file() and b'"mds"' in (place / INDEX).read_bytes():
+        if os.path.isfile(place / INDEX) and b'"mds"' in (place / INDEX).read_bytes():
             return TokenIds(corpus, [folder, place], MdsFolder(place, columns))
-    if (folder / "dataset_dict.json").is_file() and not (folder / split / "state.json").is_file():
+    if os.path.isfile(folder / "dataset_dict.json") and not os.path.isfile(folder / split / "state.json"):
         splits = shown_names(sorted(place.parent.name for place in folder.glob("*/state.json")))
         raise InputError(f"{corpus} has no split {split!r} but {splits}: name one of them by --split.")
     for place in (folder, folder / split):
-        if (place / "state.json").is_file() and (place / "dataset_info.json").is_file():
+        if os.path.isfile(place / "state.json") and os.path.isfile(place / "dataset_info.json"):
             return TokenIds(corpus, [folder, place], ArrowFiles(_saved(place), columns))
     found = _of_split([*folder.rglob("*.parquet"), *folder.rglob("*.arrow")], split)
     if not found or not _may_hold_ids(found[0], columns):
