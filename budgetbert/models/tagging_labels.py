@@ -11,7 +11,8 @@ def checked_names(label_names):
     Raises:
         ValueError: if they are not two strings or more, each another.
     """
-    if isinstance(label_names, str) or not all(isinstance(name, str) and name for name in label_names):
+    is_list = isinstance(label_names, (list, tuple))
+    if not is_list or not all(isinstance(name, str) and name for name in label_names):
         raise ValueError(f"`label_names` must be a list of strings, the tags. Received: {label_names!r:.100}")
     names = list(label_names)
     if len(set(names)) < len(names) or len(names) < 2:

@@ -13,6 +13,7 @@ from .examples import VOCABULARY, encoder, masked_lm, tokenizer
 NEEDED = {
     "backbone": encoder,
     "tokenizer": tokenizer,
+    "label_names": lambda: ["O", "B-PLACE"],
     "vocabulary": lambda: VOCABULARY,
     "token_embedding": lambda: layers.EmbeddingTable(8, 4),
     "rate": lambda: 0.1,

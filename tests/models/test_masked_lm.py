@@ -36,10 +36,10 @@ def test_only_families_that_have_them_carry_head_weights():
 def test_fit_on_raw_strings_lowers_the_loss(family):
     keras.utils.set_random_seed(0)
     model = masked_lm(family, dropout=0.0)
-    model.compile(optimizer=keras.optimizers.Adam(3e-3))
+    model.compile(optimizer=keras.optimizers.Adam(1e-3))  # At 3e-3 the loss jumps now and then.
     many = TEXTS * 40  # masks are drawn anew at each use: few of them make the loss too noisy to compare
     before = model.evaluate(many, batch_size=64, verbose=0, return_dict=True)["loss"]
-    model.fit(TEXTS * 4, batch_size=32, epochs=20, verbose=0)
+    model.fit(TEXTS * 4, batch_size=32, epochs=25, verbose=0)
     assert model.evaluate(many, batch_size=64, verbose=0, return_dict=True)["loss"] < 0.7 * before
 
 
