@@ -33,6 +33,7 @@ def test_columns_follow_from_the_header_where_it_is_plain(names, flags, texts, l
     ("names", "flags", "told"),
     [
         (["a", "b", "c"], {}, "of which the label is in doubt .*--label"),
+        (["text;label"], {}, "has one column, text;label, .* commas between them"),
         (["text", "title", "label"], {}, "of which the text is in doubt .'text', 'title' may each be it.*--text"),
         (["text", "label"], {"label": "class"}, "has no column 'class' but text, label: .*--label"),
         (["text", "label", "label"], {"label": "label"}, "has 2 columns 'label'"),
