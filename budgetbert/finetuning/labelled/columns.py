@@ -73,8 +73,8 @@ def choose_columns(name, names, text=None, text_pair=None, label=None, with_labe
     free = [column for column in names if column not in columns and names.count(column) == 1]
     if with_label and len(names) == 1:
         raise InputError(
-            f"{name} has one column, {shown_names(names)}, and text and label are two: a .csv has commas between them, a "
-            ".tsv tabs."
+            f"{name} has one column, {shown_names(names)}, and text and label are two: a .csv has commas between them, "
+            "a .tsv tabs."
         )
     if with_label and label is None:
         label = _guess(name, names, free, _LABELS, "label", text is not None)
