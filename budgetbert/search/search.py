@@ -25,7 +25,8 @@ from budgetbert.errors import InputError, TrainingError
 from budgetbert.reporting.numbers import nats
 from budgetbert.search.report import Outcome, print_result, write_result
 from budgetbert.terminal import LastingConsole
-from budgetbert.training.run.record import last_saved_step, read_record
+from budgetbert.training.run.checkpoint_directory import steps_in
+from budgetbert.training.run.record import read_record
 
 # An arm is first judged at an eighth of its run at the earliest; at each rung half of the arms go on.
 _RUNGS, _HALVES = 4, 2
@@ -220,7 +221,8 @@ class Search:
             if event.get("incident") in _GIVEN_UP and event["step"] <= step:
                 raise ArmFailed(event["message"])
         # A run that was killed before it was saved there comes to that step again, and writes another line.
-        return loss if step <= last_saved_step(directory) else None
+        saved = steps_in(os.path.join(directory, "checkpoints"))
+        return loss if saved and step <= saved[-1] else None
 
     def spent(self):
         """Returns what all runs have spent, in the budget's unit."""

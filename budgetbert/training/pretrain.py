@@ -31,7 +31,8 @@ from budgetbert.training.recipe import Phase as Phase
 from budgetbert.training.recipe import Recipe as Recipe
 from budgetbert.training.recipe import deviations, split_budget
 from budgetbert.training.run.callbacks import make_callbacks
-from budgetbert.training.run.checkpoints import Checkpoints, has_checkpoint
+from budgetbert.training.run.checkpoint_directory import has_checkpoint
+from budgetbert.training.run.checkpoints import Checkpoints
 from budgetbert.training.run.directory import Run, one_sentence
 from budgetbert.training.run.display import Display
 from budgetbert.training.run.report import write_report

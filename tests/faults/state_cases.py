@@ -4,7 +4,7 @@ import json
 
 from budgetbert.errors import InputError
 from budgetbert.training.loop.state import check_state
-from budgetbert.training.run.checkpoints import read_state
+from budgetbert.training.run.checkpoint_directory import read_state
 from tests.faults.fuzz import Silent
 from tests.faults.run_cases import Cases as RunCases
 

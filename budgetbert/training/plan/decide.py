@@ -15,7 +15,7 @@ from budgetbert.training.plan.phase import tokens_per_row
 from budgetbert.training.plan.plan import RunPlan, read_plan
 from budgetbert.training.plan.planner import Planner
 from budgetbert.training.recipe import config_of
-from budgetbert.training.run.checkpoints import seconds_spent
+from budgetbert.training.run.checkpoint_directory import seconds_spent
 from budgetbert.training.run.plan_display import draw_plan, print_plan
 
 

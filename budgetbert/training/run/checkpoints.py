@@ -1,11 +1,9 @@
 """Checkpoints: all that a run needs to go on, each in a directory of its own, checksummed, the last few kept."""
 
 import errno
-import hashlib
 import json
 import os
 import pathlib
-import re
 import shutil
 import threading
 import time
@@ -16,9 +14,15 @@ import numpy as np
 from budgetbert.errors import InputError, TrainingError, is_disk_full, is_out_of_memory, one_line
 from budgetbert.files import replacing, sha256
 from budgetbert.processes import Processes
+from budgetbert.training.run.checkpoint_directory import (
+    ARRAYS,
+    STATE,
+    path_of,
+    read_state,
+    sha256_of_state,
+    steps_in,
+)
 from budgetbert.training.run.float32_copy import Float32Copy
-
-_ARRAYS, _STATE = ("model.keras", "optimizer.npz"), "state.json"
 
 
 class Checkpoints:
@@ -124,10 +128,10 @@ class Checkpoints:
                 os.makedirs(temporary)
                 self._copy.save(os.path.join(temporary, "model.keras"))
                 np.savez(os.path.join(temporary, "optimizer.npz"), **slots)
-                sums = {name: sha256(os.path.join(temporary, name)) for name in _ARRAYS}
+                sums = {name: sha256(os.path.join(temporary, name)) for name in ARRAYS}
                 state = {**json.loads(state), "sha256": sums}
-                sums[_STATE] = _sha256_of_state(state)
-                with open(os.path.join(temporary, _STATE), "w", encoding="utf-8") as file:
+                sums[STATE] = sha256_of_state(state)
+                with open(os.path.join(temporary, STATE), "w", encoding="utf-8") as file:
                     json.dump(state, file, indent=1)
             for old in self._superfluous():
                 shutil.rmtree(self.path(old))
@@ -154,7 +158,7 @@ class Checkpoints:
 
     def path(self, step):
         """Returns the directory of a checkpoint."""
-        return os.path.join(self._directory, f"step-{step:08d}")
+        return path_of(self._directory, step)
 
     def restore(self, before=None, check=lambda step, state: None):
         """Loads the newest sound checkpoint into model and optimizer.
@@ -258,45 +262,4 @@ class Checkpoints:
         self._copy.update()
 
     def _steps(self):
-        names = os.listdir(self._directory) if os.path.isdir(self._directory) else ()
-        return sorted(int(match[1]) for match in map(re.compile(r"step-(\d{8,})").fullmatch, names) if match)
-
-
-def has_checkpoint(directory):
-    """Returns whether a directory holds a checkpoint that was whole once, be it sound or not."""
-    names = os.listdir(directory) if os.path.isdir(directory) else ()
-    return any(re.fullmatch(r"(corrupt-)?step-\d{8,}(\.old)?", name) for name in names)
-
-
-def seconds_spent(directory):
-    """Returns the seconds that the newest checkpoint in a directory says were spent, 0 where there is none to read."""
-    try:
-        newest = max(name for name in os.listdir(directory) if re.fullmatch(r"step-\d{8,}", name))
-        with open(os.path.join(directory, newest, _STATE), encoding="utf-8") as file:
-            return float(json.load(file)["progress"]["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0.0
-
-
-def read_state(path):
-    """Reads the `state.json` in the directory of a checkpoint.
-
-    Raises:
-        OSError, ValueError, KeyError, TypeError, AttributeError or RecursionError: if it is not what was written, or a
-            file beside it is not.
-    """
-    with open(os.path.join(path, _STATE), encoding="utf-8") as file:
-        state = json.load(file)
-    sums = dict(state["sha256"])
-    if _STATE in sums and sums.pop(_STATE) != _sha256_of_state({**state, "sha256": sums}):  # older ones have none
-        raise ValueError(f"{_STATE} is not what was written")
-    if set(sums) != set(_ARRAYS):
-        raise ValueError(f"{_STATE} has checksums of {', '.join(sorted(sums)) or 'no file'}")
-    for file, digest in sums.items():
-        if sha256(os.path.join(path, file)) != digest:
-            raise ValueError(f"{file} is not what was written")
-    return state
-
-
-def _sha256_of_state(state):
-    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+        return steps_in(self._directory)

@@ -8,6 +8,7 @@ import os
 
 from budgetbert.errors import InputError, one_line
 from budgetbert.files import is_as_written
+from budgetbert.training.run.checkpoint_directory import STATE, path_of
 from budgetbert.training.run.record import read_json, read_lines
 
 # What both runs must have alike, for the arrays to be those of the same variables.
@@ -46,9 +47,9 @@ class InitialRun:
             raise InputError(
                 f"--initial_run {directory} has not finished: let the command that started it go on first."
             )
-        self.checkpoint = os.path.join(directory, "checkpoints", f"step-{final['step']:08d}")
+        self.checkpoint = path_of(os.path.join(directory, "checkpoints"), final["step"])
         try:
-            with open(os.path.join(self.checkpoint, "state.json"), encoding="utf-8") as file:
+            with open(os.path.join(self.checkpoint, STATE), encoding="utf-8") as file:
                 sums = json.load(file)["sha256"]
             self.told = f"{phases} after {sums['model.keras'][:16]}{sums['optimizer.npz'][:16]}"
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import os
-import re
 
 from budgetbert import files
 from budgetbert.budget import describe, utilization
@@ -188,15 +187,6 @@ def read_record(directory):
     circumstances, plan = written.get("circumstances") or {}, read_json(os.path.join(directory, "plan.json")) or {}
     kept = (training, validation, events, samples, list(marks.values()), final)
     return Record(directory, written["recipe"], circumstances, plan, *kept)
-
-
-def last_saved_step(directory):
-    """Returns the step (int) of the newest checkpoint of a run, -1 where it has none."""
-    try:
-        names = os.listdir(os.path.join(directory, "checkpoints"))
-    except FileNotFoundError:
-        return -1
-    return max((int(name[5:]) for name in names if re.fullmatch(r"step-\d{8,}", name)), default=-1)
 
 
 def _is_number(value):

@@ -11,7 +11,7 @@ from budgetbert.errors import InputError
 from budgetbert.models import BertBudgetMaskedLM, BertBudgetMaskedLMPreprocessor, BertBudgetTokenizer
 from budgetbert.training.loop.guards import LossGuard
 from budgetbert.training.loop.state import check_state
-from budgetbert.training.run import checkpoints as checkpoint
+from budgetbert.training.run.checkpoint_directory import read_state
 from budgetbert.training.run.checkpoints import Checkpoints
 from budgetbert.training.run.float32_copy import Float32Copy
 
@@ -102,7 +102,7 @@ def write_sums(path):
 def test_no_state_with_a_flipped_bit_is_taken_for_sound(small_corpus, tmp_path):
     _, path = two_checkpoints(small_corpus, tmp_path)
     file, generator = path / "state.json", random.Random(0)
-    written, sound, refused = file.read_bytes(), checkpoint.read_state(path), 0
+    written, sound, refused = file.read_bytes(), read_state(path), 0
     damaged = [written[:length] for length in range(0, len(written), 40)]
     for _ in range(400):
         flipped = bytearray(written)
@@ -111,7 +111,7 @@ def test_no_state_with_a_flipped_bit_is_taken_for_sound(small_corpus, tmp_path):
     for content in damaged:
         file.write_bytes(content)
         try:
-            assert checkpoint.read_state(path) == sound, content
+            assert read_state(path) == sound, content
         except AssertionError:
             raise
         except Exception:
