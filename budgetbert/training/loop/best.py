@@ -36,7 +36,9 @@ class Best:
     def __call__(self, state):
         """Keeps the model of a `TrainState` that was just validated, if it is the best."""
         line = state.validations[-1]
-        if self.line and self.line["validation_loss"] <= line["validation_loss"]:
+        is_best = self.line is None or line["validation_loss"] < self.line["validation_loss"]
+        # Only the first process has to have kept the best one before, and all have to do alike.
+        if not self._log.processes.broadcast(is_best):
             return
         start, run = time.monotonic(), self._log.run
         self._step.synchronize()

@@ -1,13 +1,19 @@
 """Runs over small corpora: the best model is kept, a rising loss ends the run, what is forgotten is seen."""
 
 import dataclasses
+import types
 
 import keras
 import pytest
 
+from budgetbert.budget import Budget, BudgetClock, Progress
 from budgetbert.corpus.prepare import prepare_corpus
 from budgetbert.errors import InputError
+from budgetbert.training.loop.best import Best
+from budgetbert.training.loop.hooks import Log
+from budgetbert.training.loop.state import TrainState
 from budgetbert.training.run.directory import Run
+from tests.test_processes import together
 from tests.training.runs import RECIPE, train
 
 pytestmark = pytest.mark.without_backend
@@ -59,3 +65,24 @@ def test_text_with_other_tokens_cannot_be_watched(small_corpus, small_text, tmp_
         recipe = dataclasses.replace(RECIPE, keep_an_eye_on=str(watched))
         with pytest.raises(InputError, match=message):
             train(small_corpus.directory, tmp_path / "run", recipe=recipe)
+
+
+def test_what_only_the_first_process_has_kept_does_not_part_it_from_the_others(tmp_path):
+    """Each machine may have a directory of its own, so that after a restart the others find no best model in theirs."""
+    (tmp_path / "0" / "marks").mkdir(parents=True)
+    (tmp_path / "0" / "marks" / "best.json").write_text('{"step": 4, "validation_loss": 2.0}')
+    (tmp_path / "0" / "recipe.json").write_text('{"recipe": {}}')
+    idle = types.SimpleNamespace(synchronize=lambda: None, save_model=lambda path: None)
+
+    def judge(processes):
+        run = Run(str(tmp_path / str(processes.rank)), writes=processes.first)
+        log = Log(run, processes.clock(BudgetClock(Budget.parse("9steps"))), device=None, processes=processes)
+        best = Best(log, idle, idle)
+        kept = []
+        for step, loss in ((6, 2.5), (8, 1.5)):
+            best(TrainState(Progress(step=step), validations=[{"step": step, "validation_loss": loss}]))
+            kept.append((best.line and best.line["step"], processes.broadcast(f"{step} by {processes.rank}")))
+        return kept
+
+    theirs = [(None, "6 by 0"), (8, "8 by 0")]
+    assert together(judge) == [[(4, "6 by 0"), (8, "8 by 0")], theirs, theirs]
