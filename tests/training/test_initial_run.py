@@ -85,6 +85,11 @@ class TestWhatIsNoSuchRun:
         with pytest.raises(InputError, match="has trained phases None: name a run of --phases 1"):
             InitialRun(str(finished_run), "2")
 
+    def test_a_recipe_that_is_damaged(self, finished_run, tmp_path):
+        (tmp_path / "recipe.json").write_text((finished_run / "recipe.json").read_text().replace("tiny", "mini"))
+        with pytest.raises(InputError, match=r"is not what was written: put it back .* or give another --initial_run"):
+            InitialRun(str(tmp_path), "2")
+
     @pytest.mark.slow
     def test_an_unfinished_run(self, first, tmp_path):
         copy = shutil.copytree(first, tmp_path / "copy")

@@ -7,7 +7,6 @@ import json
 import os
 
 from budgetbert.errors import InputError, one_line
-from budgetbert.files import is_as_written
 from budgetbert.training.run.checkpoint_directory import STATE, path_of
 from budgetbert.training.run.record import read_json, read_lines
 
@@ -34,15 +33,14 @@ class InitialRun:
         if phases != "2":
             raise InputError(f"--initial_run is what --phases 2 begins with: give --phases 2, not {phases}.")
         self._directory = directory
-        recorded = read_json(os.path.join(directory, "recipe.json"))
+        recorded = _of_initial_run(read_json, os.path.join(directory, "recipe.json"))
         if not isinstance(recorded, dict) or not isinstance(recorded.get("recipe"), dict):
             raise InputError(f"--initial_run {directory} holds no run: name the directory of one of --phases 1.")
-        if not is_as_written(recorded):
-            raise InputError(f"--initial_run {directory} has a damaged recipe.json: put it back from a copy.")
         self._recipe = recorded["recipe"]
         if (trained := self._recipe.get("phases_trained")) != "1":
             raise InputError(f"--initial_run {directory} has trained phases {trained}: name a run of --phases 1.")
-        final = next((line for line in read_lines(os.path.join(directory, "log.jsonl")) if line.get("final")), None)
+        lines = _of_initial_run(read_lines, os.path.join(directory, "log.jsonl"))
+        final = next((line for line in lines if line.get("final")), None)
         if final is None:
             raise InputError(
                 f"--initial_run {directory} has not finished: let the command that started it go on first."
@@ -84,3 +82,11 @@ class InitialRun:
             f"--initial_run {self._directory} has a damaged checkpoint, {self.checkpoint} ({one_line(error)}): put it "
             "back from a copy."
         )
+
+
+def _of_initial_run(read, path):
+    """Reads a file of the run that another one begins with; the error of a damaged one names the flag to change."""
+    try:
+        return read(path)
+    except InputError as error:
+        raise InputError(str(error).replace("--output_dir", "--initial_run")) from error
