@@ -23,6 +23,8 @@ TASKS = {
     "BertBudgetTokenClassifier": "token classifier",
     "BertBudget": "encoder",
 }
+# How the classes of Hugging Face end that hold something else than a masked-LM.
+_HEADS = {"ForSequenceClassification": "text classifier", "ForTokenClassification": "token classifier"}
 # What a folder is recognised by: weights, configurations and vocabularies, but no card and no code.
 _COUNTED = (".h5", ".safetensors", ".bin", ".json", ".txt")
 _MOST_BYTES = 256 * 2**20  # of a part of an archive that is read whole; the largest vocabularies have 30 MB
@@ -109,11 +111,11 @@ class TrainedModel:
 
     @property
     def task(self):
-        """str. What the file or folder holds: `"masked-LM"`, `"text classifier"` or `"encoder"`."""
+        """str. What the file or folder holds, a value of `TASKS`, as `"masked-LM"`."""
         if self.family in FAMILIES:
-            architectures = self._read_json("config.json").get("architectures") or ()
-            classifies = any(str(name).endswith("ForSequenceClassification") for name in architectures)
-            return "text classifier" if classifies else "masked-LM"
+            names = [str(name) for name in self._read_json("config.json").get("architectures") or ()]
+            tasks = (task for head, task in _HEADS.items() if any(name.endswith(head) for name in names))
+            return next(tasks, "masked-LM")
         name = str(self.config.get("registered_name") or self.config.get("class_name")).split(">")[-1]
         return TASKS.get(name, name)
 

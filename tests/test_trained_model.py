@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from budgetbert.errors import InputError
-from budgetbert.models import BertBudgetTextClassifier, BertBudgetTextClassifierPreprocessor
+from budgetbert.models import BertBudgetTextClassifier, BertBudgetTextClassifierPreprocessor, BertBudgetTokenizer
 from budgetbert.tokenization.normalizer import Normalizer
 from budgetbert.trained_model import TrainedModel
 from tests.models.examples import VOCABULARY, masked_lm, tokenizer
@@ -45,6 +45,31 @@ def test_a_folder_of_save_to_preset_tells_the_same(tmp_path):
         assert (found.family, found.task) == ("preset", task)
         assert found.tokens.vocabulary == VOCABULARY
         assert found.encoder_config["num_layers"] == 1
+
+
+def test_padding_may_have_any_id(tmp_path):
+    """As in a model of a corpus of token ids, which keeps the ids of its own tokenizer."""
+    masked = masked_lm("tiny_bert")
+    masked.preprocessor.tokenizer = BertBudgetTokenizer([*VOCABULARY[1:], VOCABULARY[0]])
+    masked.save(tmp_path / "model.keras")
+    assert TrainedModel.read(str(tmp_path)).tokens.vocabulary == [*VOCABULARY[1:], "[PAD]"]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "task"),
+    [
+        ("BertForMaskedLM", "masked-LM"),
+        ("BertForSequenceClassification", "text classifier"),
+        ("BertForTokenClassification", "token classifier"),
+    ],
+)
+def test_a_folder_of_hugging_face_tells_its_task(tmp_path, architecture, task):
+    transformers = pytest.importorskip("transformers")
+    entries = {entry: index for index, entry in enumerate(VOCABULARY)}
+    transformers.BertTokenizer(entries).save_pretrained(tmp_path)
+    transformers.BertConfig(vocab_size=len(entries), architectures=[architecture]).save_pretrained(tmp_path)
+    found = TrainedModel.read(str(tmp_path))
+    assert (found.family, found.task) == ("bert", task)
 
 
 def test_a_run_and_a_checkpoint_of_one_stand_for_the_model_in_them(model):

@@ -123,11 +123,18 @@ def read_vocabulary(path):
     vocabulary = text.removesuffix("\n").split("\n")
     vocabulary = [entry.removesuffix("\r") for entry in vocabulary]
     check_vocabulary(path, vocabulary)
+    if vocabulary[0] != "[PAD]":
+        raise InputError(f"{path}: [PAD] has the id {vocabulary.index('[PAD]')}: it has to be 0, the first line.")
     return vocabulary
 
 
 def check_vocabulary(path, vocabulary):
-    """Raises an `InputError` as `read_vocabulary`, whose sentence says where (str or `Path`) a vocabulary is from."""
+    """Raises an `InputError` as `read_vocabulary`, but wherever [PAD] stands: a model may have it at any id.
+
+    Args:
+        path: str or `Path`. Where the vocabulary is from, for the sentence.
+        vocabulary: list of str.
+    """
     lines = {}
     for number, entry in enumerate(vocabulary, start=1):
         if not entry:
@@ -138,8 +145,6 @@ def check_vocabulary(path, vocabulary):
     missing = [token for token in SPECIAL_TOKENS if token not in lines]
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing)}: a BERT vocabulary has {', '.join(SPECIAL_TOKENS)}.")
-    if lines["[PAD]"] != 1:
-        raise InputError(f"{path}: [PAD] has the id {lines['[PAD]'] - 1}: it has to be 0, the first line.")
     if not any(entry not in SPECIAL_TOKENS and not entry.startswith("[unused") for entry in vocabulary):
         raise InputError(f"{path} holds no entries beside special and [unused] ones.")
 

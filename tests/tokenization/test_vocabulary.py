@@ -140,7 +140,7 @@ def test_given_special_tokens_keep_their_ids(tmp_path):
     ("text", "told"),
     [
         ("[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\n", r"lacks \[MASK\]"),
-        ("[UNK]\n[PAD]\n[CLS]\n[SEP]\n[MASK]\n", r"\[PAD\] has the id 1: it has to be 0"),
+        ("[UNK]\n[PAD]\n[CLS]\n[SEP]\n[MASK]\nword\n", r"\[PAD\] has the id 1: it has to be 0"),
         ("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\na\nthe\n", "line 8: 'the' stands in line 6 already"),
         ("[PAD]\n[UNK]\n[CLS]\n\n[SEP]\n[MASK]\n", "line 4 is empty"),
         (b"[PAD]\n\xff\n", "is not UTF-8"),
