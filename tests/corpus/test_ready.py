@@ -277,6 +277,15 @@ def damaged():
         {},
         "outside",
     )
+    for damage in (
+        {"column_encodings": ["str"]},
+        {"column_sizes": [None, None, "eight"]},
+        {"raw_data": {"basename": shard, "bytes": "many", "hashes": {}}},
+        {"raw_data": {"basename": shard, "bytes": 1, "hashes": [1]}},
+    ):
+        yield f"an index with {damage}", made(mds, described(**damage)), {}, "is not the index of an MDS folder"
+    raw = {"basename": shard, "bytes": 1, "hashes": {"shake_128": "00"}}
+    yield "a sum of SHAKE", made(mds, described(raw_data=raw)), {}, "not 1 as index.json says"
     yield "another format", made(mds, described(format="json")), {}, "only MDS version 2"
     yield "another column", made(mds, described(column_encodings=["str", "jpeg", "int"])), {}, "is jpeg, not an array"
     yield "brotli", made(lambda f: write_mds(f, ROWS, compression="br:11")), {}, "compressed with br:11 are not read"
@@ -294,6 +303,13 @@ def damaged():
         {},
         "it is no tokenizer.j",
     )
+
+    def without_name(folder):
+        folder.mkdir()
+        (folder / "dataset_info.json").write_text("{}")
+        (folder / "state.json").write_text('{"_data_files": [{"filename": 7}]}')
+
+    yield "a state without names", made(without_name), {}, "does not tell the files of a data set"
 
     def bpe(folder):
         from tokenizers import Tokenizer, models

@@ -18,6 +18,8 @@ INDEX = "index.json"
 # The numbers by which an array names the dtype of its values, and how many bytes each size of its shape has.
 _DTYPES = {8: "uint8", 9: "int8", 16: "uint16", 17: "int16", 32: "uint32", 33: "int32", 64: "uint64", 65: "int64"}
 _INTEGERS = frozenset(_DTYPES.values())
+# A digest of SHAKE has no length of its own.
+_HASHES = {name for name in hashlib.algorithms_guaranteed if not name.startswith("shake")}
 _IDS = 2**20  # So many are handed on at a time.
 _COPY_AGAIN = "copy or download it again"
 
@@ -45,7 +47,7 @@ class MdsFolder:
             self._shards = [_Shard(folder, shard, columns) for shard in described["shards"]]
         except InputError:
             raise
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedFile(
                 f"{self._index} is not the index of an MDS folder ({one_line(error)}): {_COPY_AGAIN}."
             ) from error
@@ -85,26 +87,23 @@ class _Shard:
                 f"{folder / INDEX} has no column {' or '.join(columns)} but {shown_names(names)}: name the one with "
                 "the token ids by --text_field."
             )
-        self._place, self._sizes, self._number = (
-            names.index(self.column),
-            described["column_sizes"],
-            described["samples"],
-        )
+        self._place, self._number = names.index(self.column), described["samples"]
+        self._sizes = [size if size is None else int(size) for size in described["column_sizes"]]
         self._decode = _decoder(encodings[self._place], self._sizes[self._place])
         if self._decode is None:
             raise InputError(
                 f"{folder / INDEX}: the column {self.column!r} is {encodings[self._place]}, not an array of integers: "
                 "name another one by --text_field."
             )
-        self._bytes = described["raw_data"]["bytes"]
+        self._bytes = int(described["raw_data"]["bytes"])
         compression, packed = described["compression"], described["zip_data"]
         self.path, self._is_packed = folder / described["raw_data"]["basename"], False
-        self._hashes = described["raw_data"]["hashes"]
+        self._hashes = dict(described["raw_data"]["hashes"])
         # What was unpacked before may stand beside it.
         if packed and not self.path.exists():
             if compression.partition(":")[0] != "zstd":
                 raise InputError(f"{folder / INDEX}: shards compressed with {compression} are not read: unpack them.")
-            self.path, self._is_packed, self._hashes = folder / packed["basename"], True, packed["hashes"]
+            self.path, self._is_packed, self._hashes = folder / packed["basename"], True, dict(packed["hashes"])
         if not self.path.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{folder / INDEX} names a file outside of its folder: {self.path}.")
         if not self.path.is_file():
@@ -141,7 +140,7 @@ class _Shard:
         except OSError as error:
             raise InputError(f"{self.path} cannot be read: {error.strerror}.") from error
         for name, digest in self._hashes.items():
-            if name in hashlib.algorithms_guaranteed and hashlib.new(name, data).hexdigest() != digest:
+            if name in _HASHES and hashlib.new(name, data).hexdigest() != digest:
                 raise DamagedFile(f"{self.path} is damaged, as its {name} is not that of {INDEX}: {_COPY_AGAIN}.")
         if self._is_packed:
             data = self._unpacked(data)

@@ -194,14 +194,13 @@ def _saved(folder):
     path = folder / "state.json"
     try:
         state = json.loads(path.read_bytes())
-        names = [file["filename"] for file in state["_data_files"]]
+        found = [folder / file["filename"] for file in state["_data_files"]]
         if state.get("_indices_files"):
             raise InputError(f"{folder} is a selection of rows: call flatten_indices() and save it again.")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise DamagedFile(f"{path} does not tell the files of a data set: copy or download it again.") from error
-    found = [folder / name for name in names]
     if missing := [file for file in found if not file.is_file()]:
         raise InputError(f"{missing[0]} is missing, which {path} names: copy or download it again.")
     if not found:
