@@ -12,6 +12,7 @@ import pytest
 from tokenizers import pre_tokenizers
 
 from budgetbert.corpus import report, store
+from budgetbert.corpus.console import print_summary
 from budgetbert.corpus.prepare import check_sources, prepare_corpus
 from budgetbert.corpus.sources import token_ids
 from budgetbert.errors import InputError
@@ -131,6 +132,15 @@ def test_every_layout_gives_its_rows_in_their_order(layout, tmp_path):
     assert store.verify(tmp_path / "corpus").fingerprint == corpus.fingerprint
 
 
+def test_files_of_no_split_are_all_read_and_of_several_those_that_are_named(tmp_path):
+    write_tokenizer(write_parquet(tmp_path / "plain", ROWS, name="rows.parquet") / "tokenizer.json")
+    assert len(in_both(prepare(tmp_path / "plain", tmp_path / "all"))) == len(ROWS)
+    write_hub(tmp_path / "hub")
+    write_tokenizer(tmp_path / "hub" / "tokenizer.json")
+    corpus = prepare(tmp_path / "hub", tmp_path / "test", split="test")
+    assert sorted(in_both(corpus)) == sorted(map(tuple, ROWS[:10, ::-1].tolist()))
+
+
 def test_the_same_rows_are_held_out_whatever_they_lie_in(tmp_path):
     write_tokenizer(write_mds(tmp_path / "mds", ROWS[::-1]) / "tokenizer.json")
     write_tokenizer(write_parquet(tmp_path / "parquet", ROWS) / "tokenizer.json")
@@ -219,6 +229,10 @@ def test_the_summary_and_the_report_know_of_no_characters(tmp_path, capsys):
     page = Path(report.write_report(corpus.directory)).read_text(encoding="utf-8")
     assert "400" in page
     assert "Characters" not in page
+    print_summary(corpus)
+    summary = capsys.readouterr().out
+    assert "398 for training, 2 held out" in summary
+    assert "characters" not in summary
     again = prepare(folder, tmp_path / "corpus")
     assert again.fingerprint == corpus.fingerprint
     with pytest.raises(InputError, match="holds another corpus: order is shuffled there and stored here"):
@@ -267,6 +281,7 @@ def damaged():
     yield "ids beyond", made(lambda folder: write_parquet(folder, ROWS + 60)), {}, "and its vocabulary has 97 entries"
     yield "negative ids", made(lambda folder: write_parquet(folder, ROWS - 60)), {}, "holds the id -"
     yield "another column", made(parquet), {"text_field": "ids"}, "holds no text file|has no column 'ids'"
+    yield "another split", made(write_hub), {"split": "tset"}, "has no files of the split 'tset'"
     yield "one row", made(lambda folder: write_parquet(folder, ROWS[:1])), {}, "holds 1 samples"
     yield "a cut parquet", made(mds, lambda f: (f / "index.json").write_text('{"mds"')), {}, "is not the index"
     yield "a cut shard", made(mds, lambda f: cut(f / shard, 5000)), {}, r"has 5,000 bytes, not \d+,\d+ as index.json"

@@ -15,11 +15,12 @@ from budgetbert.errors import InputError, one_line
 
 # Cramming's data sets and ModernBERT's have the first, LLM Foundry's the second.
 _COLUMNS = ("input_ids", "tokens")
+_SPLIT = "train"  # By default, also where the files say nothing of splits.
 _ROWS = 1024  # These are decoded at a time.
 _TOKENIZERS = ("tokenizer.json", "tokenizer/tokenizer.json", "vocab.txt", "vocabulary.txt", "tokenizer/vocab.txt")
 
 
-def find(corpus, text_field="text", split="train"):
+def find(corpus, text_field="text", split=_SPLIT):
     """Returns the source of token ids that a `--corpus` names, or `None` where it names something else.
 
     Args:
@@ -46,9 +47,13 @@ def find(corpus, text_field="text", split="train"):
     for place in (folder, folder / split):
         if os.path.isfile(place / "state.json") and os.path.isfile(place / "dataset_info.json"):
             return TokenIds(corpus, [folder, place], ArrowFiles(_saved(place), columns))
-    found = _of_split([*folder.rglob("*.parquet"), *folder.rglob("*.arrow")], split)
+    every = sorted([*folder.rglob("*.parquet"), *folder.rglob("*.arrow")])
+    of_split = _of_split(every, split)
+    found = of_split or every
     if not found or not _may_hold_ids(found[0], columns):
         return None
+    if not of_split and split != _SPLIT:
+        raise InputError(f"{corpus} has no files of the split {split!r}: name one of them by --split, or leave it out.")
     return TokenIds(corpus, [folder], ArrowFiles(found, columns))
 
 
@@ -209,7 +214,6 @@ def _saved(folder):
 
 
 def _of_split(paths, split):
-    """Returns those of the files (list of `Path`) that are of a split by their name or folder, or else all; sorted."""
+    """Returns those of the files (list of `Path`) that are of a split by their name or folder."""
     named = re.compile(rf"{re.escape(split)}(?:-\d.*)?")
-    mine = [path for path in paths if named.fullmatch(path.stem) or path.parent.name == split]
-    return sorted(mine or paths)
+    return [path for path in paths if named.fullmatch(path.stem) or path.parent.name == split]
