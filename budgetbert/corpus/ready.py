@@ -57,7 +57,10 @@ def open_tokenizer(source, options):
     try:
         vocabulary, normalizer, differs = read_tokenizer(path)
     except ValueError as error:
-        raise InputError(f"{path} is no tokenizer for this: {str(error).rstrip('.')}.") from error
+        raise InputError(
+            f"{path} cannot be read here ({str(error).rstrip('.')}): give the WordPiece that the ids were made with by "
+            "--vocabulary."
+        ) from error
     return vocabulary, normalizer, differs and f"{path}: {differs}."
 
 

@@ -9,9 +9,8 @@ import warnings
 
 from tokenizers import Tokenizer
 
-from budgetbert.tokenization.checkpoint import LONGEST_WORD
 from budgetbert.tokenization.normalizer import Normalizer
-from budgetbert.tokenization.vocabulary import SPECIAL_TOKENS, plain_tokenizer, standalone_tokenizer
+from budgetbert.tokenization.vocabulary import SPECIAL_TOKENS, plain_tokenizer, special_ids, standalone_tokenizer
 
 # Case, accents, white space, punctuation, digits, quotation marks and Chinese characters.
 _PROBES = (
@@ -46,44 +45,61 @@ def read_tokenizer(hf_tokenizer):
         ValueError: if its model, its normaliser, its added tokens or its ids have no equal here.
     """
     backend = getattr(hf_tokenizer, "backend_tokenizer", None)
-    described = json.loads(backend.to_str()) if backend is not None else {}
-    model = described.get("model") or {}
-    if model.get("type") != "WordPiece" or model.get("continuing_subword_prefix") != "##":
-        raise ValueError(
-            f"The checkpoint's tokenizer ({kind_of(model)}) is not BERT's WordPiece, which alone converts."
-        )
-    entries = hf_tokenizer.get_vocab()
-    missing = [token for token in SPECIAL_TOKENS if token not in entries]
-    if missing:
-        raise ValueError(f"The checkpoint's tokenizer lacks {', '.join(missing)}, which BERT's has.")
+    described = json.loads(backend.to_str()) if backend is not None else {"model": {}}
+    vocabulary = entries_of(backend, described)
     added = sorted(token for token in hf_tokenizer.get_added_vocab() if token not in SPECIAL_TOKENS)
     if added:
-        raise ValueError(
-            f"The checkpoint's tokenizer has added tokens ({', '.join(added[:5])}), which are not read here."
-        )
-    vocabulary = sorted(entries, key=entries.get)
-    if [entries[token] for token in vocabulary] != list(range(len(vocabulary))):
-        raise ValueError("The ids of the checkpoint's tokenizer have gaps or stand for two tokens.")
+        raise ValueError(f"The tokenizer has added tokens ({', '.join(added[:5])}), which are not read here.")
     # Some carry the length to which their model was trained to pad.
     backend = Tokenizer.from_str(backend.to_str())
     backend.no_padding()
     backend.no_truncation()
-    ids = [entries["[CLS]"], entries["[SEP]"], entries["[SEP]"]]
-    if backend.encode("", "").ids != ids:
-        raise ValueError("The checkpoint's tokenizer does not write [CLS] text [SEP] text [SEP], as BERT's does.")
-    if backend.pre_tokenizer is None:
-        raise ValueError("The checkpoint's tokenizer does not split text into words, as BERT's does.")
-    return vocabulary, equal_normalizer(backend, described, model.get("max_input_chars_per_word", LONGEST_WORD))
+    ids = special_ids(vocabulary)
+    if backend.encode("", "").ids != [ids["[CLS]"], ids["[SEP]"], ids["[SEP]"]]:
+        raise ValueError("The tokenizer does not write [CLS] text [SEP] text [SEP], as BERT's does.")
+    return vocabulary, equal_normalizer(backend, described)
 
 
-def equal_normalizer(backend, described, longest_word):
-    """Returns the `Normalizer` that makes the same words of the probes as a `tokenizers.Tokenizer`.
+def entries_of(backend, described, other_names=()):
+    """Returns the entries (list of str) of a WordPiece that splits text into words as BERT's does, each at its own id.
 
     Args:
         backend: `tokenizers.Tokenizer`.
         described: dict, its description.
-        longest_word: int. A word of more characters is unknown to it.
+        other_names: dict of what special tokens may be called to their names here, which they get where all of them are
+            entries. Defaults to none.
+
+    Raises:
+        ValueError: if it is none, lacks special tokens, or its ids have no equal here.
     """
+    model = described["model"]
+    if model.get("type") != "WordPiece" or model.get("continuing_subword_prefix") != "##":
+        raise ValueError(f"The tokenizer's model ({kind_of(model)}) is not BERT's WordPiece, which alone converts.")
+    entries = backend.get_vocab()
+    vocabulary = sorted(entries, key=entries.get)
+    if [entries[token] for token in vocabulary] != list(range(len(vocabulary))):
+        raise ValueError("The ids of the tokenizer have gaps or stand for two tokens.")
+    if other_names and entries.keys() >= other_names.keys():
+        vocabulary = [other_names.get(token, token) for token in vocabulary]
+    if missing := [token for token in SPECIAL_TOKENS if token not in vocabulary]:
+        raise ValueError(f"The tokenizer lacks {', '.join(missing)}, which BERT's has.")
+    if backend.pre_tokenizer is None:
+        raise ValueError("The tokenizer does not split text into words, as BERT's does.")
+    return vocabulary
+
+
+def equal_normalizer(backend, described):
+    """Returns the `Normalizer` that makes the same words of the probes as a `tokenizers.Tokenizer`.
+
+    Args:
+        backend: `tokenizers.Tokenizer` of a WordPiece.
+        described: dict, its description.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    # A word of more characters is unknown to it.
+    longest_word = described["model"]["max_input_chars_per_word"]
     checkpoints = [
         Normalizer(lowercase, strip_accents, "checkpoint", clean_text, handle_chinese_chars)
         for handle_chinese_chars, clean_text, lowercase, strip_accents in itertools.product((True, False), repeat=4)
@@ -104,13 +120,13 @@ def equal_normalizer(backend, described, longest_word):
     for normalizer in ours:
         if [_words_of(plain, normalizer(probe)) for probe in _PROBES] == found[: len(_PROBES)]:
             warnings.warn(
-                f"The checkpoint's tokenizer ({kind_of(described['normalizer'])}, words of {longest_word} characters) "
+                f"The tokenizer ({kind_of(described['normalizer'])}, words of {longest_word} characters) "
                 "reads rare characters or long words in a way of its own: their ids differ here.",
                 stacklevel=4,
             )
             return normalizer
     raise ValueError(
-        "The checkpoint's tokenizer normalises or splits text in a way of its own "
+        "The tokenizer normalises or splits text in a way of its own "
         f"({kind_of(described['normalizer'])}), which is neither BERT's nor ours: its ids would differ."
     )
 

@@ -5,9 +5,9 @@ import warnings
 
 from tokenizers import Tokenizer
 
-from budgetbert.tokenization.hugging_face import equal_normalizer
+from budgetbert.errors import one_line
+from budgetbert.tokenization.hugging_face import entries_of, equal_normalizer
 from budgetbert.tokenization.normalizer import Normalizer
-from budgetbert.tokenization.vocabulary import SPECIAL_TOKENS
 
 # As Cramming's code calls them.
 _CRAMMING = {"<pad>": "[PAD]", "<unk>": "[UNK]", "<cls>": "[CLS]", "<sep>": "[SEP]", "<mask>": "[MASK]"}
@@ -30,25 +30,13 @@ def read_tokenizer(path):
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # `tokenizers` raises nothing more special.
-        raise ValueError(f"it is no tokenizer.json ({' '.join(str(error).split())[:200]})") from error
+        raise ValueError(f"It is no tokenizer.json ({one_line(error).rstrip('.')})") from error
     described = json.loads(tokenizer.to_str())
-    model = described["model"]
-    entries = tokenizer.get_vocab()
-    vocabulary = sorted(entries, key=entries.get)
-    if model["type"] != "WordPiece" or model["continuing_subword_prefix"] != "##":
-        raise ValueError(f"its model is {model['type']}, and only a WordPiece with ## can be read")
-    if [entries[token] for token in vocabulary] != list(range(len(vocabulary))):
-        raise ValueError("its ids have gaps or stand for two tokens")
-    if entries.keys() >= _CRAMMING.keys():
-        vocabulary = [_CRAMMING.get(token, token) for token in vocabulary]
-    if missing := [token for token in SPECIAL_TOKENS if token not in vocabulary]:
-        raise ValueError(f"it lacks {', '.join(missing)}")
-    if tokenizer.pre_tokenizer is None:
-        raise ValueError("it does not split text into words, as BERT's does")
+    vocabulary = entries_of(tokenizer, described, _CRAMMING)
     try:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
-            normalizer = equal_normalizer(tokenizer, described, described["model"]["max_input_chars_per_word"])
+            normalizer = equal_normalizer(tokenizer, described)
         return vocabulary, normalizer, " ".join(str(one.message).rstrip(".") for one in told) or None
     except ValueError:
         normalize = tokenizer.normalizer.normalize_str if tokenizer.normalizer else str

@@ -316,7 +316,7 @@ def damaged():
         "no tokenizer.json",
         made(parquet, lambda f: (f / "tokenizer.json").write_text("{")),
         {},
-        "it is no tokenizer.j",
+        "no tokenizer.json",
     )
 
     def without_name(folder):
@@ -331,7 +331,7 @@ def damaged():
 
         (folder / "tokenizer.json").write_text(Tokenizer(models.BPE()).to_str())
 
-    yield "BPE", made(parquet, bpe), {}, "its model is BPE, and only a WordPiece"
+    yield "BPE", made(parquet, bpe), {}, r"model \(BPE\) is not BERT's WordPiece"
 
 
 @pytest.mark.parametrize(("make", "options", "told"), [pytest.param(*case[1:], id=case[0]) for case in damaged()])
