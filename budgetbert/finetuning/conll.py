@@ -9,7 +9,7 @@ import os
 import zlib
 from pathlib import Path
 
-from budgetbert.corpus.sources import formats
+from budgetbert.corpus.sources import compression
 from budgetbert.errors import InputError, one_line
 from budgetbert.files import DamagedArchive
 
@@ -98,7 +98,7 @@ def _lines(path):
     """Yields the lines (str) of a file without their ends."""
     number = 0
     try:
-        with open(path, "rb") as raw, io.BufferedReader(formats.decompressed(Path(path), raw)) as stream:
+        with open(path, "rb") as raw, io.BufferedReader(compression.decompressed(Path(path), raw)) as stream:
             for number, line in enumerate(stream, 1):
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:

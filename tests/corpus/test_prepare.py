@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 from budgetbert.corpus import manifest, prepare, staging, store
 from budgetbert.corpus.ordering import row_keys
 from budgetbert.corpus.prepare import open_or_prepare, prepare_corpus
-from budgetbert.corpus.sources import formats
+from budgetbert.corpus.sources import compression, formats
 from budgetbert.corpus.sources.cleaning import clean
 from budgetbert.corpus.stages import parts
 from budgetbert.corpus.stages import read as reading
@@ -653,7 +653,7 @@ def test_a_disk_that_cannot_be_read_leaves_what_is_done(monkeypatch, tmp_path, m
     monkeypatch.setattr(reading, "LEAST_PART_BYTES", 2**12)
     for name in "ab":
         write_documents(tmp_path / "text" / f"{name}.jsonl", make_documents(100, seed=ord(name)))
-    original = formats.decompressed
+    original = compression.decompressed
 
     def decompressed(path, raw):
         if path.name == "b.jsonl":
@@ -661,7 +661,7 @@ def test_a_disk_that_cannot_be_read_leaves_what_is_done(monkeypatch, tmp_path, m
         return original(path, raw)
 
     with monkeypatch.context() as patched:
-        patched.setattr(formats, "decompressed", decompressed)
+        patched.setattr(compression, "decompressed", decompressed)
         with pytest.raises(InputError, match="cannot be read further"):
             prepare_corpus(str(tmp_path / "text"), tmp_path / "corpus", **SMALL)
     assert (tmp_path / "corpus.preparing" / "documents" / "000000.json").exists() == goes_on

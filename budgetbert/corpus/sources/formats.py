@@ -4,11 +4,8 @@ A block is what can be handed to another process: some MB of a file, cut where a
 """
 
 import collections
-import contextlib
-import gzip
 import io
 import re
-import zlib
 from pathlib import Path
 
 from budgetbert.corpus.sources import json_values, mediawiki, parquet, tables, wikitext
@@ -16,13 +13,11 @@ from budgetbert.corpus.sources.blocks import (
     BYTE_ORDER_MARK,
     CHUNK,
     Block,
-    DamagedFile,
     grouped,
     is_of_wiki,
     undecodable,
 )
-from budgetbert.errors import InputError, one_line
-from budgetbert.files import DamagedArchive, open_archive
+from budgetbert.corpus.sources.compression import COMPRESSIONS, opened
 
 # Longer documents are left out and counted: memory is bounded, and what is that long (a file without blank lines, a
 # dump in one line) is hardly one document. The longest novels have 6 MB.
@@ -32,20 +27,13 @@ _KINDS = {
     **{"txt": "txt", "jsonl": "jsonl", "ndjson": "jsonl", "json": "json", "csv": "csv", "tsv": "tsv"},
     **{"parquet": "parquet", "xml": "mediawiki"},
 }
-# What a compressed file begins with. The digits of pi begin every block of bzip2, and so the first.
-_MAGIC = {
-    "gz": re.compile(rb"\x1f\x8b\x08"),
-    "bz2": re.compile(rb"BZh[1-9]1AY&SY"),
-    "xz": re.compile(rb"\xfd7zXZ\0"),
-    "zst": re.compile(rb"\x28\xb5\x2f\xfd"),
-}
 USABLE = (
     f"{', '.join(f'.{suffix}' for suffix, kind in _KINDS.items() if kind != 'mediawiki')}, MediaWiki's .xml and "
-    f"WikiExtractor's wiki_00, all but .parquet also with {', '.join(f'.{name}' for name in _MAGIC)}"
+    f"WikiExtractor's wiki_00, all but .parquet also with {', '.join(f'.{name}' for name in COMPRESSIONS)}"
 )
 _NAME = re.compile(
     rf".*(?:\.(?P<suffix>{'|'.join(_KINDS)})|(?P<dump>\.xml-p\d+p\d+)|(?:^|/)(?P<extracted>wiki_\d+))"
-    rf"(?:\.(?P<compression>{'|'.join(_MAGIC)}))?"
+    rf"(?:\.(?P<compression>{'|'.join(COMPRESSIONS)}))?"
 )
 # Spaces of Chinese and Japanese (U+3000), those that do not break (U+00A0), and byte order marks of files that were
 # joined leave a line blank.
@@ -101,39 +89,6 @@ def read_blocks(path, raw, block_bytes, text_field, document="auto"):
             yield block
 
 
-@contextlib.contextmanager
-def opened(path, raw):
-    """Context in which a file is read, decompressed as its name says.
-
-    Args:
-        path: `Path`.
-        raw: the file, opened in binary mode.
-
-    Yields:
-        Function that returns a binary file object of the content, at its start.
-
-    Raises:
-        InputError: naming file and offset, if the file is damaged or compressed in another way than its name says.
-    """
-    offset, streams = [0], []  # A stream of .zst closes the file when it is forgotten.
-
-    def from_start():
-        raw.seek(0)
-        offset[0] = 0
-        streams.append(_Counted(decompressed(path, raw), offset, str(path)))
-        return streams[-1]
-
-    _check_compression(path, raw)
-    try:
-        yield from_start
-    except (DamagedArchive, EOFError, zlib.error, OSError) as error:
-        reason = one_line(error).rstrip(".")
-        raise DamagedFile(
-            f"{path}, behind byte {offset[0]:,} of its text: the file cannot be read further ({reason}): copy or "
-            "download it again."
-        ) from error
-
-
 def _blocks(kind, path, raw, from_start, block_bytes, text_field):
     """Returns an iterator of the blocks of a file of a kind."""
     if kind == "parquet":
@@ -143,49 +98,6 @@ def _blocks(kind, path, raw, from_start, block_bytes, text_field):
     if kind in ("csv", "tsv"):
         return tables.blocks(kind, path, from_start, block_bytes, text_field, LONGEST_DOCUMENT_BYTES)
     return text_blocks(kind, path, from_start(), block_bytes)
-
-
-def _check_compression(path, raw):
-    named = path.suffix.lower().removeprefix(".")
-    start = raw.read(10)
-    raw.seek(0)
-    found = next((name for name, magic in _MAGIC.items() if magic.match(start)), None)
-    if found and found != named:
-        said = f"not {named}" if named in _MAGIC else "which its name does not say"
-        raise InputError(f"{path} is compressed with {found}, {said}: rename it so that its name ends in .{found}.")
-
-
-def decompressed(path, raw):
-    suffix = path.suffix.lower()
-    if suffix in (".bz2", ".xz"):
-        return open_archive(raw, suffix)
-    if suffix == ".gz":
-        return gzip.open(raw, "rb")
-    if suffix == ".zst":
-        import pyarrow as pa
-
-        return pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd")
-    return raw
-
-
-class _Counted(io.RawIOBase):
-    """A stream that counts the bytes that were read from it."""
-
-    def __init__(self, stream, offset, name):
-        self._stream, self._offset, self.name = stream, offset, name
-
-    def readable(self):
-        return True
-
-    def readinto(self, buffer):
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def read(self, size=-1):
-        data = self._stream.read(size)
-        self._offset[0] += len(data)
-        return data
 
 
 def text_blocks(kind, path, stream, block_bytes):

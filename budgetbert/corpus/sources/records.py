@@ -5,7 +5,7 @@ import itertools
 import os
 from pathlib import Path
 
-from budgetbert.corpus.sources import formats, hub, json_values, parquet, tables
+from budgetbert.corpus.sources import compression, formats, hub, json_values, parquet, tables
 from budgetbert.errors import InputError, one_line
 
 _KINDS = ("csv", "tsv", "jsonl", "json", "parquet")
@@ -75,7 +75,7 @@ class Records:
             with open(self.name, "rb") as raw, parquet.opened(self.name, raw) as file:
                 return file.schema_arrow.names
         if not self.is_of_hub and formats.kind_of(self.name) in ("csv", "tsv"):
-            with open(self.name, "rb") as raw, formats.opened(Path(self.name), raw) as from_start:
+            with open(self.name, "rb") as raw, compression.opened(Path(self.name), raw) as from_start:
                 header = next(self._rows_of_table(from_start), ([],))[0]
                 return [tables.printable(name) for name in header]
         found = (record.values for record in itertools.islice(self, _NAMED_BY) if record.values)
@@ -111,7 +111,7 @@ class Records:
         return tables.rows(kind, self.name, from_start, formats.LONGEST_DOCUMENT_BYTES)
 
     def _read_table(self, raw):
-        with formats.opened(Path(self.name), raw) as from_start:
+        with compression.opened(Path(self.name), raw) as from_start:
             names = None
             for row, number, _, problem in self._rows_of_table(from_start):
                 if names is None:
@@ -125,7 +125,7 @@ class Records:
                     yield Record(dict(zip(names, row, strict=True)), number, None)
 
     def _read_json(self, raw):
-        with formats.opened(Path(self.name), raw) as from_start:
+        with compression.opened(Path(self.name), raw) as from_start:
             kind, read = formats.kind_of(self.name), 0
             for block in formats.text_blocks(kind, self.name, from_start(), _BLOCK_BYTES):
                 for found, _, line, problem in json_values.objects(block):
