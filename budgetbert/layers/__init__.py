@@ -8,6 +8,7 @@ from budgetbert.layers.encoder_block import EncoderBlock
 from budgetbert.layers.feed_forward import FeedForward
 from budgetbert.layers.heads import MaskedLMHead, NextSentenceHead
 from budgetbert.layers.norms import LayerNormalization, RMSNormalization
+from budgetbert.layers.pooling import MeanPooling
 
 __all__ = [
     "Dense",
@@ -18,6 +19,7 @@ __all__ = [
     "FeedForward",
     "LayerNormalization",
     "MaskedLMHead",
+    "MeanPooling",
     "NextSentenceHead",
     "RMSNormalization",
     "SelfAttention",

@@ -16,6 +16,7 @@ from budgetbert.layers import (
     FeedForward,
     LayerNormalization,
     MaskedLMHead,
+    MeanPooling,
     NextSentenceHead,
     RMSNormalization,
     SelfAttention,
@@ -108,6 +109,7 @@ LAYERS = {
     "block_gated_rms": (block(norm="rms_norm", gated=True, use_bias=False), states, SHAPE),
     "head": (head(), states_and_positions, (2, 3, VOCABULARY), "float32"),
     "head_bare": (head(transform=False, output_bias=False), states_and_positions, (2, 3, VOCABULARY), "float32"),
+    "mean_pooling": (of(MeanPooling), states_and_mask, (2, WIDTH)),
     "next_sentence_head": (of(NextSentenceHead), states, (2, 2), "float32"),
 }
 each_layer = pytest.mark.parametrize("name", LAYERS)
@@ -120,7 +122,7 @@ def test_it_holds_what_every_layer_must(name, policy, tmp_path):
     check(make, inputs(), shape, policy, tmp_path, *dtype)
 
 
-@pytest.mark.parametrize("name", [name for name in LAYERS if name != "dropout"])  # It has no variable.
+@pytest.mark.parametrize("name", [name for name in LAYERS if name not in ("dropout", "mean_pooling")])  # No variables.
 def test_bfloat16_sums_the_gradients_of_many_rows(name):
     make, inputs, *_ = LAYERS[name]
     check_gradient_of_many_rows(make("mixed_bfloat16"), inputs(1))
@@ -183,6 +185,15 @@ def test_embedding_without_segment_ids_equals_segment_zero():
 def test_embedding_refuses_rows_longer_than_its_positions():
     with pytest.raises(ValueError, match="9 tokens are longer than the model's 8 positions"):
         embedding()("float32")(np.zeros((1, 9), "int32"))
+
+
+def test_mean_pooling_is_the_mean_over_the_tokens_that_are_there():
+    x, mask = hidden_states(), np.array([[1, 1, 1, 1, 0, 0], [1, 0, 0, 0, 0, 0]], "int32")
+    expected = np.stack([x[0, :4].mean(axis=0), x[1, 0]])
+    np.testing.assert_allclose(to_numpy(MeanPooling()(x, mask)), expected, atol=1e-6)
+    np.testing.assert_allclose(to_numpy(MeanPooling()(x, mask.astype(bool))), expected, atol=1e-6)
+    np.testing.assert_allclose(to_numpy(MeanPooling()(x)), x.mean(axis=1), atol=1e-6)
+    np.testing.assert_array_equal(to_numpy(MeanPooling()(x, np.zeros_like(mask))), 0.0)
 
 
 def test_dropout_of_zero_has_no_seed():
