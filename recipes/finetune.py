@@ -15,13 +15,13 @@ from absl import flags
 from budgetbert import command_line
 from budgetbert.corpus.sources.records import USABLE
 from budgetbert.errors import InputError
-from budgetbert.finetuning.labelled.labels import KINDS
+from budgetbert.finetuning.kinds import TASKS, read
 
 flags.DEFINE_string("model", None, "The model.keras of a run, a preset's folder, or a BERT checkpoint of Hugging Face.")
 flags.DEFINE_string("train", None, f"The labelled file: {USABLE}.")
 flags.DEFINE_string("dev", None, "Labelled texts to judge with; by default a tenth of --train is held out.")
 flags.DEFINE_string("test", None, "Labelled texts to judge the finished model with, once.")
-flags.DEFINE_enum("task", "auto", ["auto", *KINDS], "What the labels are; auto decides by them, and says why.")
+flags.DEFINE_enum("task", "auto", TASKS, "What the labels are; auto decides by them, and says why.")
 flags.DEFINE_string("text", None, "The column with the text; by default the header says it.")
 flags.DEFINE_string("text_pair", None, "The column with the second of two texts.")
 flags.DEFINE_string("label", None, "The column with the label; by default the header says it.")
@@ -32,6 +32,7 @@ flags.DEFINE_integer("batch_size", None, "Examples of an update; by default 16."
 flags.DEFINE_integer("sequence_length", None, "Longer texts are cut to so many tokens; by default 128.", 8, 65_536)
 flags.DEFINE_integer("max_train_examples", None, "Train on so many at most, the labels in their shares.", 1, 2**31)
 flags.DEFINE_enum("precision", "auto", ["auto", "float32", "mixed_bfloat16", "mixed_float16"], "What to compute in.")
+flags.DEFINE_bool("remat", False, "Compute each block again in the backward pass: less memory, a third more time.")
 flags.DEFINE_integer("seeds", None, "Finetunings, of which the median is kept; by default 3.", 1, 1000)
 
 
@@ -43,9 +44,7 @@ def main():
     if given.learning_rate is not None and math.isnan(given.learning_rate):
         raise InputError("--learning_rate nan is no number: give one such as 3e-4.")
 
-    from budgetbert.finetuning.labelled.data import read_labelled
-
-    labelled = read_labelled(given)
+    labelled = read(given)
     command_line.start_keras()
 
     from budgetbert.finetuning.labelled.harness import finetune

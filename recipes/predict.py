@@ -13,6 +13,7 @@ from absl import flags
 from budgetbert import command_line
 from budgetbert.corpus.sources.records import USABLE, Records
 from budgetbert.errors import InputError
+from budgetbert.finetuning.kinds import labeller_of
 from budgetbert.finetuning.labelled.columns import choose_columns
 from budgetbert.finetuning.labelled.output import check_output
 
@@ -38,7 +39,7 @@ def main():
 
     from budgetbert.finetuning.labelled.predict import predict, report
 
-    print(report(predict(given), given))
+    print(report(predict(given, labeller_of), given))
 
 
 if __name__ == "__main__":

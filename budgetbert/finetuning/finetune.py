@@ -1,7 +1,6 @@
 """One task: every configuration of the protocol with every seed, each a run of `training/loop/loop.py`."""
 
 import contextlib
-import dataclasses
 import json
 import math
 import os
@@ -14,9 +13,7 @@ import numpy as np
 from budgetbert import files, flops
 from budgetbert.budget import Budget, BudgetClock, Progress
 from budgetbert.corpus.store import write_vocabulary
-from budgetbert.finetuning import metrics
-from budgetbert.finetuning.batches import EncodedExamples, TrainingBatches, judging_batches
-from budgetbert.finetuning.classifier import logits_of, put_in_units, restart
+from budgetbert.finetuning.batches import TrainingBatches
 from budgetbert.finetuning.protocols import steps_of, steps_per_epoch
 from budgetbert.optimizers import exclude_from_weight_decay
 from budgetbert.reporting.numbers import number, score
@@ -30,7 +27,6 @@ from budgetbert.training.loop.state import TrainState, resume, roll_back
 from budgetbert.training.run.checkpoints import Checkpoints
 from budgetbert.training.run.directory import Run
 from budgetbert.training.step.base import make_step
-from budgetbert.training.step.objectives import Classification, MultilabelClassification
 
 _CHECKPOINT_EVERY = Cadence(600, "seconds")
 
@@ -45,6 +41,7 @@ class Finetuning:
     Args:
         pretrained: `Pretrained`.
         task: `Task`.
+        head: what is particular to its kind, as `heads.TextHead`.
         protocol: `Protocol`.
         examples: dict with `"train"`, an `Examples`, and `"dev"`, a list of them.
         start: `Pretrained`, whose weights it starts from.
@@ -57,9 +54,9 @@ class Finetuning:
     """
 
     def __init__(
-        self, pretrained, task, protocol, examples, start, device, directory, identity, signals, say, remat=False
+        self, pretrained, task, head, protocol, examples, start, device, directory, identity, signals, say, remat=False
     ):
-        self.task, self.protocol, self.device = task, protocol, device
+        self.task, self.head, self.protocol, self.device = task, head, protocol, device
         self.directory, self.identity, self.signals, self.say = directory, identity, signals, say
         self.start = start
         self.examples, self.tokenizer = examples, pretrained.tokenizer
@@ -93,7 +90,7 @@ class Finetuning:
             "main_metric": self.main_metric,
             "examples": sum(map(len, dev)),
             "train_examples": len(train),
-            "majority": _merged(metrics.majority(self.task, part.labels, part.suffix) for part in dev),
+            "majority": _merged(_named(self.head.majority(part), part.suffix) for part in dev),
             "notes": [
                 *dict.fromkeys(note for part in (train, *dev) for note in part.notes),
                 *(f"seed {seed} failed to train: {run['failed']}" for seed, run in enumerate(runs) if run["failed"]),
@@ -131,7 +128,7 @@ class Finetuning:
     def _train(self, run, configuration, seed):
         """Trains and judges one seed, saves its model and predictions, and returns the last line of its log."""
         self._build()
-        restart(self.step.model, self.start.weights_of(seed), seed, self.start.pooler)
+        self.head.restart(self.step.model, self.start.weights_of(seed), seed, self.start.pooler)
         self.step.reset_optimizer()
         checkpoints = Checkpoints(
             run.path("checkpoints"), self.step.model, self.step.optimizer, keep=1, first_wrong=LossGuard.first_wrong
@@ -152,7 +149,7 @@ class Finetuning:
             raise Interrupted(ended)
         self.step.synchronize()
         _, found, predictions, why = self._judge()
-        put_in_units(self.step.model, self.task)
+        self.head.finish(self.step.model)
         checkpoints.save_model(run.path("model.keras"))
         why = "the loss diverged" if ended == "diverged" else why
         files.write(run.path("predictions.json"), json.dumps(predictions))
@@ -201,21 +198,15 @@ class Finetuning:
             return
         protocol, length = self.protocol, self.protocol.sequence_length
         length = min(length, self.pretrained.config["max_sequence_length"])
-        self.train = self._encoded(self.examples["train"], length)
-        self.dev = [self._encoded(part, length) for part in self.examples["dev"]]
-        self.dev_batches = [judging_batches(part) for part in self.dev]
-        model = self.pretrained.make_classifier(self.task, protocol.dropout, length, self.device.precision)
+        self.train = self.head.encode(self.examples["train"], self.tokenizer, length)
+        self.dev = [self.head.encode(part, self.tokenizer, length) for part in self.examples["dev"]]
+        model = self.head.make_model(self.pretrained, protocol.dropout, length, self.device.precision)
         optimizer = keras.optimizers.AdamW(
             beta_1=0.9, beta_2=protocol.beta_2, epsilon=protocol.epsilon, weight_decay=protocol.weight_decay
         )
         exclude_from_weight_decay(optimizer, model.trainable_variables)
-        objective = MultilabelClassification() if self.task.several else Classification()
-        self.step = make_step(model, optimizer, objective, protocol.clip_norm)
+        self.step = make_step(model, optimizer, self.head.objective, protocol.clip_norm)
         self.step.remat = self.remat
-
-    def _encoded(self, examples, length):
-        examples = dataclasses.replace(examples, labels=self.task.standardized(examples.labels))
-        return EncodedExamples(examples, self.tokenizer, length)
 
     def _validate(self, stopped=lambda: False):
         if stopped():
@@ -227,14 +218,13 @@ class Finetuning:
     def _judge(self):
         """Returns the loss, the metrics, the predictions by development set, and how the model failed, or `None`."""
         found, predictions, losses, failures = {}, {}, [], []
-        for part, encoded, batches in zip(self.examples["dev"], self.dev, self.dev_batches, strict=True):
-            logits = logits_of(self.step.model, batches, len(encoded))
-            losses += list(_losses(logits, encoded.labels))
-            predicted = metrics.predictions_of(self.task.in_units(np.nan_to_num(logits)), self.task.several)
-            found |= metrics.score(self.task, part.labels, predicted, part.suffix)
-            predictions[part.stem] = predicted.tolist()
-            failures.append(metrics.failed(self.task, part.labels, predicted))
-        return float(np.mean(losses)), found, predictions, failures[0]
+        for part, encoded in zip(self.examples["dev"], self.dev, strict=True):
+            judged = self.head.judge(self.step.model, part, encoded)
+            losses.append(judged.losses)
+            found |= _named(judged.metrics, part.suffix)
+            predictions[part.stem] = judged.predictions
+            failures.append(judged.failure)
+        return float(np.mean(np.concatenate(losses))), found, predictions, failures[0]
 
     def _keep_model(self, configuration, seed):
         """Makes the model of one seed the task's."""
@@ -275,11 +265,5 @@ def _merged(parts):
     return {name: value for part in parts for name, value in part.items()}
 
 
-def _losses(logits, labels):
-    if labels.ndim == 2:
-        return np.mean(np.logaddexp(0.0, logits) - labels * logits, axis=1)
-    if logits.shape[1] == 1:
-        return np.square(logits[:, 0] - labels)
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    chosen = np.take_along_axis(shifted, labels[:, None], axis=1)[:, 0]
-    return np.log(np.exp(shifted).sum(axis=1)) - chosen
+def _named(found, suffix):
+    return {name + suffix: value for name, value in found.items()}

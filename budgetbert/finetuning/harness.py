@@ -8,8 +8,9 @@ import keras
 
 from budgetbert.errors import InputError
 from budgetbert.finetuning import data
-from budgetbert.finetuning.classifier import Pretrained
 from budgetbert.finetuning.finetune import Finetuning, Interrupted
+from budgetbert.finetuning.heads import TextHead
+from budgetbert.finetuning.pretrained import Pretrained
 from budgetbert.finetuning.protocols import protocol_of, steps_of
 from budgetbert.finetuning.published.submission import check_submission, write_submission
 from budgetbert.finetuning.published.testing import judge_diagnostic, predict_tests
@@ -84,6 +85,7 @@ def _finetune(options, load_model, signals):
             finetuning = Finetuning(
                 pretrained,
                 task,
+                TextHead(task),
                 protocol=protocols[task.name],
                 examples=examples[task.name],
                 start=start,

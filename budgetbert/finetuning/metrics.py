@@ -54,26 +54,25 @@ def predictions_of(logits, several=False):
     return logits[:, 0] if logits.shape[1] == 1 else logits.argmax(axis=1)
 
 
-def score(task, labels, predictions, suffix=""):
+def score(task, labels, predictions):
     """Returns the metrics of a task as dict of float in [0, 1] or [-1, 1].
 
     Args:
         task: `Task`.
         labels: int array of classes, or float array of scores.
         predictions: the same.
-        suffix: str. Added to the names. Defaults to none.
     """
-    return {name + suffix: METRICS[name](labels, predictions) for name in task.metrics}
+    return {name: METRICS[name](labels, predictions) for name in task.metrics}
 
 
-def majority(task, labels, suffix=""):
+def majority(task, labels):
     """Returns the metrics of always predicting the most frequent class, the mean score, or, of several labels,
     those that most texts have; arguments as `score`."""
     if task.several:
         usual = labels.mean(axis=0) >= 0.5
     else:
         usual = np.bincount(labels).argmax() if task.labels else labels.mean()
-    return score(task, labels, np.full_like(labels, usual), suffix)
+    return score(task, labels, np.full_like(labels, usual))
 
 
 def failed(task, labels, predictions):

@@ -16,8 +16,9 @@ from budgetbert.errors import InputError
 from budgetbert.finetuning import finetune as finetuning
 from budgetbert.finetuning import harness, protocols
 from budgetbert.finetuning.batches import EncodedExamples, TrainingBatches
-from budgetbert.finetuning.classifier import Pretrained, logits_of, restart
 from budgetbert.finetuning.data import Folder
+from budgetbert.finetuning.heads import TextHead, logits_of
+from budgetbert.finetuning.pretrained import Pretrained
 from budgetbert.finetuning.tasks import TASKS
 from budgetbert.finetuning_rule import finetuning_settings
 from budgetbert.training.run.directory import Run
@@ -235,7 +236,7 @@ def test_the_baseline_draws_other_weights_for_each_seed():
 @pytest.mark.without_backend
 def test_the_pooler_is_1024_wide_for_crammed_bert_alone():
     for family, width in (("tiny_crammed", 1024), ("tiny_frontier", 128), ("tiny_24h", 128)):
-        model = Pretrained(masked_lm(family)).make_classifier(TASKS["rte"], 0.0, 64, "float32")
+        model = TextHead(TASKS["rte"]).make_model(Pretrained(masked_lm(family)), 0.0, 64, "float32")
         assert model.pooler.units == width
 
 
@@ -247,18 +248,18 @@ def test_a_trained_pooler_is_carried_over():
     plain = masked_lm("tiny_bert", max_sequence_length=64)
     assert Pretrained(plain).pooler is None
     paired = type(plain)(plain.backbone, preprocessor=plain.preprocessor, next_sentence=True)
-    classifier = Pretrained(plain).make_classifier(task, 0.0, 64, "float32")
+    classifier = TextHead(task).make_model(Pretrained(plain), 0.0, 64, "float32")
     for model, pooler in ((paired, paired.next_sentence_head.pooler), (classifier, classifier.pooler)):
         pooler.bias.assign(np.linspace(-1, 1, pooler.bias.shape[0]))
         start = Pretrained(model)
-        target = start.make_classifier(task, 0.0, 64, "float32")
-        restart(target, start.weights_of(0), 0, start.pooler)
+        target = TextHead(task).make_model(start, 0.0, 64, "float32")
+        TextHead(task).restart(target, start.weights_of(0), 0, start.pooler)
         np.testing.assert_array_equal(target.pooler.kernel, pooler.kernel)
         np.testing.assert_array_equal(target.pooler.bias, pooler.bias)
         assert Pretrained(model, random=True).pooler is None
         assert start.fingerprint != Pretrained(plain).fingerprint
     # One of another width is left aside.
-    restart(target, start.weights_of(0), 0, [np.ones((128, 7), "float32"), np.ones(7, "float32")])
+    TextHead(task).restart(target, start.weights_of(0), 0, [np.ones((128, 7), "float32"), np.ones(7, "float32")])
     np.testing.assert_array_equal(target.pooler.bias, 0)
 
 
@@ -281,8 +282,8 @@ def test_losses_are_those_of_hugging_face(glue):
     protocol = dataclasses.replace(protocols.PROTOCOLS["cramming"], dropout=0.0)
     rate, steps, task = 1e-3, 20, TASKS["rte"]
     pretrained = Pretrained(masked_lm("tiny_bert", max_sequence_length=64))
-    model = pretrained.make_classifier(task, 0.0, 64, "float32")
-    restart(model, pretrained.weights, seed=0)
+    model = TextHead(task).make_model(pretrained, 0.0, 64, "float32")
+    TextHead(task).restart(model, pretrained.weights, seed=0)
     theirs = to_transformers(model).train()
     encoded = EncodedExamples(Folder(glue).read(task, task.train), pretrained.tokenizer, 64)
     batches = list(TrainingBatches(encoded, 16, 0, protocol.drop_last, steps).read(0, 16))
@@ -323,8 +324,8 @@ def test_logits_come_back_in_the_order_of_the_examples(glue):
 
     task = TASKS["rte"]
     pretrained = Pretrained(folder.pretrained())
-    model = pretrained.make_classifier(task, 0.0, 64, "float32")
-    restart(model, pretrained.weights, seed=0)
+    model = TextHead(task).make_model(pretrained, 0.0, 64, "float32")
+    TextHead(task).restart(model, pretrained.weights, seed=0)
     dev = Folder(glue).read(task, task.dev[0])
     encoded = EncodedExamples(dev, pretrained.tokenizer, 64)
     found = logits_of(model, judging_batches(encoded, 16), len(encoded))

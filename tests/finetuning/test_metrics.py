@@ -49,8 +49,7 @@ def test_one_logit_is_a_score_and_several_are_classes():
 
 def test_mnli_is_one_task_with_two_development_sets():
     task = TASKS["mnli"]
-    names = [name for split in task.dev for name in metrics.score(task, LABELS, PREDICTED, split.suffix)]
-    assert names == ["accuracy_matched", "accuracy_mismatched"]
+    assert [split.suffix for split in task.dev] == ["_matched", "_mismatched"]
     assert task.metric == "accuracy_matched"
 
 

@@ -30,6 +30,7 @@ class Labelled:
         examples: dict of `"train"`, `"dev"` and perhaps `"test"` to `Examples`.
         told: tuple of str, sentences for people.
         counts: dict, what `metrics.json` says of the data.
+        make_head: function that returns the head of `Finetuning`, as `judging.JudgedTextHead`. It imports Keras.
     """
 
     kind: object
@@ -39,6 +40,7 @@ class Labelled:
     examples: dict
     told: tuple
     counts: dict
+    make_head: object
 
 
 class _Part:
@@ -147,7 +149,13 @@ def read_labelled(given):
     if given.max_train_examples:
         examples["train"] = sample(examples["train"], given.max_train_examples, task)
         told += [f"train: {note}." for note in examples["train"].notes]
-    return Labelled(kind, reading.why, train.columns, task, examples, tuple(told), counts)
+    return Labelled(kind, reading.why, train.columns, task, examples, tuple(told), counts, lambda: _make_head(task))
+
+
+def _make_head(task):
+    from budgetbert.finetuning.labelled.judging import JudgedTextHead
+
+    return JudgedTextHead(task)
 
 
 def _names(kind, labels):

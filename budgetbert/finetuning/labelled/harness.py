@@ -4,19 +4,17 @@ import dataclasses
 import sys
 
 import keras
-from rich.console import Console
 
 from budgetbert.errors import InputError
-from budgetbert.finetuning.classifier import Pretrained
 from budgetbert.finetuning.finetune import Finetuning, Interrupted
 from budgetbert.finetuning.harness import measured_device, pretraining_of
-from budgetbert.finetuning.labelled.baselines import baselines
-from budgetbert.finetuning.labelled.judging import judge
-from budgetbert.finetuning.labelled.page import write_page
+from budgetbert.finetuning.labelled.page import BASELINES, figure, write_page
+from budgetbert.finetuning.pretrained import Pretrained
 from budgetbert.finetuning.protocols import PROTOCOLS, steps_of
 from budgetbert.finetuning_rule import finetuning_settings
 from budgetbert.models.loading import load_any, load_trained
-from budgetbert.reporting.numbers import counted, number, score
+from budgetbert.reporting.numbers import counted, number
+from budgetbert.terminal import LastingConsole
 from budgetbert.training.loop.guards import Signals
 from budgetbert.training.run.directory import Run, one_sentence
 
@@ -44,7 +42,7 @@ def finetune(options, labelled, load_model=load_any):
 
 
 def _finetune(options, labelled, load_model, signals):
-    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 160, highlight=False)
+    console = LastingConsole(soft_wrap=True, highlight=False)
     task, examples, seeds = labelled.task, labelled.examples, options.seeds or SEEDS
     pretrained = Pretrained(load_model(options.model))
     longest = pretrained.config["max_sequence_length"]
@@ -61,9 +59,11 @@ def _finetune(options, labelled, load_model, signals):
     try:
         _print_plan(labelled, protocol, seeds, console)
         device = measured_device(run, options.precision)
+        head = labelled.make_head()
         finetuning = Finetuning(
             pretrained,
             task,
+            head,
             protocol=protocol,
             examples={"train": examples["train"], "dev": [examples["dev"]]},
             start=pretrained,
@@ -72,12 +72,12 @@ def _finetune(options, labelled, load_model, signals):
             identity=identity,
             signals=signals,
             say=console.print,
+            remat=options.remat,
         )
         entry = finetuning(seeds)
-        entry["baselines"] = baselines(task, examples)
+        entry["baselines"] = head.baselines(examples)
         model = load_trained(finetuning.model_path)
-        length = model.preprocessor.sequence_length
-        entry |= {flag: judge(model, task, part, length) for flag, part in examples.items() if flag != "train"}
+        entry |= {flag: head.report(model, part) for flag, part in examples.items() if flag != "train"}
         result = {
             "model": {
                 "path": options.model,
@@ -144,14 +144,13 @@ def _print_plan(labelled, protocol, seeds, console):
 
 def _print_result(task, entry, console):
     for flag in [part for part in ("dev", "test") if part in entry]:
-        for kind, name in (("this model", None), ("TF-IDF and a linear model", "tfidf"), ("the majority", "majority")):
-            found = entry["baselines"][name][flag] if name else entry[flag]["metrics"]
-            figures = ", ".join(f"{metric} {_figure(metric, value)}" for metric, value in found.items())
-            console.print(f"{flag}, {kind}: {figures}")
-    metric = task.metric
-    if entry["baselines"]["tfidf"]["dev"][metric] >= entry["metrics"][metric]["median"]:
-        console.print("A linear model on counts of words is no worse here, and costs nothing.")
+        for name, found in (("this model", entry[flag]["metrics"]), *_of_baselines(entry, flag)):
+            console.print(f"{flag}, {name}: {', '.join(f'{key} {figure(key, found[key])}' for key in task.metrics)}")
+    median = entry["metrics"][task.metric]["median"]
+    no_worse = [name for name, found in _of_baselines(entry, "dev") if found[task.metric] >= median]
+    if no_worse:
+        console.print(f"No worse here, and it costs nothing: {', '.join(no_worse)}.")
 
 
-def _figure(metric, value):
-    return f"{value:.4g}" if metric == "mean_absolute_error" else score(value)
+def _of_baselines(entry, flag):
+    return [(BASELINES[kind], found[flag]) for kind, found in entry["baselines"].items()]

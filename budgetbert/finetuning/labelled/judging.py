@@ -8,7 +8,9 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from budgetbert.finetuning import metrics
 from budgetbert.finetuning.batches import EncodedExamples, judging_batches
-from budgetbert.finetuning.classifier import logits_of
+from budgetbert.finetuning.heads import TextHead, logits_of
+from budgetbert.finetuning.labelled.baselines import baselines
+from budgetbert.models.logits import problem_type
 
 BINS = 10
 _ERRORS, _CONFUSIONS = 20, 20
@@ -23,8 +25,6 @@ def probabilities_of(model, logits):
         model: `BertBudgetTextClassifier`.
         logits: float array (examples, classes).
     """
-    from budgetbert.models.logits import problem_type
-
     if model.activation is not keras.activations.linear:
         return logits
     if problem_type(model) == "multi_label_classification":
@@ -35,19 +35,29 @@ def probabilities_of(model, logits):
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def judge(model, task, examples, sequence_length):
-    """Judges a model on examples.
+class JudgedTextHead(TextHead):
+    """A `TextHead` that says what a finished model is right and wrong about, beside what costs nothing."""
 
-    Args:
-        model: `BertBudgetTextClassifier`, which gives logits, of scores in the units of the file.
-        task: `Task`.
-        examples: `Examples`.
-        sequence_length: int.
+    def baselines(self, examples):
+        """Returns the metrics of the majority and of a linear model, see `baselines.baselines`."""
+        return baselines(self.task, examples)
 
-    Returns:
-        dict of `metrics`, `classes`, `calibration`, `confusion` and `errors`, as far as they are there for the task.
-    """
-    encoded = EncodedExamples(examples, model.preprocessor.tokenizer, sequence_length)
+    def report(self, model, examples):
+        """Judges a finished model.
+
+        Args:
+            model: `BertBudgetTextClassifier`, which gives logits, of scores in the units of the file.
+            examples: `Examples`.
+
+        Returns:
+            dict of `metrics`, `classes`, `calibration`, `confusion` and `errors`, as far as they are there for the
+            task.
+        """
+        return _report(model, self.task, examples)
+
+
+def _report(model, task, examples):
+    encoded = EncodedExamples(examples, model.preprocessor.tokenizer, model.preprocessor.sequence_length)
     logits = logits_of(model, judging_batches(encoded), len(encoded))
     predicted = metrics.predictions_of(logits, task.several)
     found = {"metrics": metrics.score(task, examples.labels, predicted)}

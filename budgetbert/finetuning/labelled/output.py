@@ -28,91 +28,84 @@ def check_output(path):
         raise InputError(f"--output {path} cannot be written to {folder}: give another folder.")
 
 
-def write_output(parts, path, problem, names):
+def write_output(parts, path):
     """Writes the predictions of parts to one file, whole or not at all.
 
-    A row of a classification has `row` (from 1), `label` and `probability`, and the probability of each class; where a
-    text may have several labels, `labels`, those with a probability over a half; of a regression `row` and `score`.
-    `problem` says why a row has none, else it is empty.
+    In .csv and .parquet the probability of each class is a column of its own; in .csv a list of names is joined by `|`,
+    as it can be read again, and what else is nested stands as JSON.
 
     Args:
-        parts: list of str. The paths of parquet files with `row`, `outputs` and `problem`.
+        parts: list of str. The paths of parquet files of one schema: `row` (from 1), what a labeller says of it, and
+            `problem`, why it says nothing.
         path: str. Its ending says the format.
-        problem: str, as `models.logits.problem_type` says it.
-        names: list of str, the labels; `None` of a regression.
     """
-    with files.replacing(path) as temporary, _WRITERS[os.path.splitext(path)[1]](temporary, problem, names) as write:
+    with files.replacing(path) as temporary, _WRITERS[os.path.splitext(path)[1]](temporary) as write:
         for part in parts:
-            write([_row(found, problem, names) for found in _read(part)])
+            write(_read(part))
 
 
 def _read(part):
     import pyarrow.parquet
 
-    return pyarrow.parquet.read_table(part).to_pylist()
+    return pyarrow.parquet.read_table(part)
 
 
-def _row(found, problem, names):
-    """Returns the row (dict) of the output for one of a part."""
-    outputs, row = found["outputs"], {"row": found["row"]}
-    if problem == "regression":
-        row["score"] = None if outputs is None else outputs[0]
-    elif problem == "multi_label_classification":
-        row["labels"] = None if outputs is None else [n for n, value in zip(names, outputs, strict=True) if value > 0.5]
-    else:
-        best = None if outputs is None else max(range(len(outputs)), key=outputs.__getitem__)
-        row["label"] = None if best is None else names[best]
-        row["probability"] = None if best is None else outputs[best]
-    if problem != "regression":
-        row["probabilities"] = None if outputs is None else dict(zip(names, outputs, strict=True))
-    return {**row, "problem": found["problem"]}
-
-
-def _flat(row, names):
-    """Returns a row with a column for each class, as tables have it."""
-    if "probabilities" not in row:
-        return row
-    found = row["probabilities"] or {}
-    flat = {key: value for key, value in row.items() if key not in ("probabilities", "problem")}
-    return {**flat, **{f"probability of {name}": found.get(name) for name in names}, "problem": row["problem"]}
+def _flat(table):
+    """Returns a table with a column for each class in place of `probabilities`."""
+    if "probabilities" not in table.column_names:
+        return table
+    place = table.column_names.index("probabilities")
+    found = table.column(place).combine_chunks()
+    table = table.remove_column(place)
+    for number, (field, column) in enumerate(zip(found.type, found.flatten(), strict=True)):
+        table = table.add_column(place + number, f"probability of {field.name}", column)
+    return table
 
 
 @contextlib.contextmanager
-def _jsonl(path, problem, names):
+def _jsonl(path):
     with open(path, "w", encoding="utf-8") as file:
-        yield lambda rows: file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        yield lambda table: file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist())
 
 
 @contextlib.contextmanager
-def _csv(path, problem, names):
+def _csv(path):
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        head = []
 
-        def write(rows):
-            for row in (_flat(row, names) for row in rows):
-                if not head:
-                    head.append(writer.writerow(row))
-                # Several labels of one cell are read again as they are written here.
-                writer.writerow("|".join(value) if isinstance(value, list) else value for value in row.values())
+        def write(table):
+            table = _flat(table)
+            if not file.tell():
+                writer.writerow(table.column_names)
+            # Names of columns may be alike, so rows are not read as dicts.
+            for row in zip(*(column.to_pylist() for column in table.columns), strict=True):
+                writer.writerow(map(_cell, row))
 
         yield write
 
 
+def _cell(value):
+    if not isinstance(value, (list, dict)):
+        return value
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return "|".join(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
 @contextlib.contextmanager
-def _parquet(path, problem, names):
-    import pyarrow as pa
+def _parquet(path):
     import pyarrow.parquet
 
-    fields = [("row", pa.int64())]
-    fields += {
-        "regression": [("score", pa.float32())],
-        "multi_label_classification": [("labels", pa.list_(pa.string()))],
-    }.get(problem, [("label", pa.string()), ("probability", pa.float32())])
-    fields += [(f"probability of {name}", pa.float32()) for name in names or ()]
-    schema = pa.schema([*fields, ("problem", pa.string())])
-    with pa.parquet.ParquetWriter(path, schema) as writer:
-        yield lambda rows: writer.write_table(pa.Table.from_pylist([_flat(row, names) for row in rows], schema))
+    with contextlib.ExitStack() as stack:
+        writers = []
+
+        def write(table):
+            table = _flat(table)
+            if not writers:
+                writers.append(stack.enter_context(pyarrow.parquet.ParquetWriter(path, table.schema)))
+            writers[0].write_table(table)
+
+        yield write
 
 
 _WRITERS = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}

@@ -6,21 +6,16 @@ import json
 import os
 import shutil
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from budgetbert import files
 from budgetbert.corpus.sources.records import Records
 from budgetbert.errors import InputError
-from budgetbert.finetuning.batches import EncodedExamples, judging_batches
-from budgetbert.finetuning.classifier import logits_of
-from budgetbert.finetuning.data import Examples
 from budgetbert.finetuning.labelled.columns import choose_columns
-from budgetbert.finetuning.labelled.judging import probabilities_of
 from budgetbert.finetuning.labelled.output import write_output
 from budgetbert.models.loading import load_any
-from budgetbert.models.logits import label_names, problem_type
-from budgetbert.models.text_classifier import BertBudgetTextClassifier
 from budgetbert.reporting.numbers import counted
 
 BATCH_SIZE = 64
@@ -31,11 +26,12 @@ _TOLD_LINES = 5
 Totals = collections.namedtuple("Totals", ("rows", "unreadable", "first"))
 
 
-def predict(options, load_model=load_any):
-    """Writes the label of each row of `--input` to `--output`; the same command goes on where it stopped.
+def predict(options, labeller_of, load_model=load_any):
+    """Writes what a model says of each row of `--input` to `--output`; the same command goes on where it stopped.
 
     Args:
         options: object with an attribute for each flag of `recipes/predict.py`.
+        labeller_of: function of a model that returns what labels texts, as `labelling.TextLabeller`, or `None`.
         load_model: function of a path that returns a model. Defaults to `load_any`.
 
     Returns:
@@ -47,13 +43,14 @@ def predict(options, load_model=load_any):
     """
     records = Records(options.input, "input")
     model = load_model(options.model)
-    if not isinstance(model, BertBudgetTextClassifier):
+    labeller = labeller_of(model)
+    if labeller is None:
         raise InputError(
             f"--model {options.model} holds a {type(model).__name__}, which labels no texts: give the model.keras of a "
             "finetuning."
         )
     columns = choose_columns(
-        f"--input {options.input}", records.names, options.text, options.text_pair, with_label=False, pair=model.pair
+        f"--input {options.input}", records.names, options.text, options.text_pair, with_label=False, pair=labeller.pair
     )
     work = f"{options.output}.parts"
     os.makedirs(work, exist_ok=True)
@@ -63,8 +60,8 @@ def predict(options, load_model=load_any):
         raise InputError(f"another process is at work in {work}: wait for it, or stop it.") from error
     with lock:
         _check_identity(work, options, columns)
-        totals = _write_parts(work, records, columns, model, options.batch_size or BATCH_SIZE)
-        write_output(_parts(work), options.output, problem_type(model), label_names(model))
+        totals = _write_parts(work, records, columns, labeller, options.batch_size or BATCH_SIZE)
+        write_output(_parts(work), options.output)
         shutil.rmtree(work)
     return totals
 
@@ -108,7 +105,7 @@ def _parts(work):
     return [os.path.join(work, name) for name in sorted(os.listdir(work)) if name.startswith("part-")]
 
 
-def _write_parts(work, records, columns, model, batch_size):
+def _write_parts(work, records, columns, labeller, batch_size):
     """Writes the parts that are not there yet; returns the `Totals` of all."""
     rows, unreadable, first = 0, 0, []
     progress = Progress(
@@ -128,7 +125,7 @@ def _write_parts(work, records, columns, model, batch_size):
             problems = [problem for _, problem in usable if problem]
             path = os.path.join(work, f"part-{number:08d}.parquet")
             if not os.path.exists(path):
-                _write_part(path, rows, usable, model, batch_size)
+                _write_part(path, rows, usable, labeller, batch_size)
             rows, unreadable = rows + len(part), unreadable + len(problems)
             first += problems[: _TOLD_LINES - len(first)]
             progress.update(shown, completed=records.share, rows=rows)
@@ -148,25 +145,13 @@ def _texts_of(record, columns, name):
     return texts, None
 
 
-def _write_part(path, rows_before, usable, model, batch_size):
-    import pyarrow as pa
-    import pyarrow.parquet
-
+def _write_part(path, rows_before, usable, labeller, batch_size):
+    rows = [{"row": rows_before + number, "problem": problem} for number, (_, problem) in enumerate(usable, 1)]
     places = [place for place, (texts, _) in enumerate(usable) if texts]
-    outputs = [None] * len(usable)
     if places:
         columns = tuple(map(list, zip(*(usable[place][0] for place in places), strict=True)))
-        preprocessor = model.preprocessor
-        encoded = EncodedExamples(Examples(columns, None, ()), preprocessor.tokenizer, preprocessor.sequence_length)
-        found = probabilities_of(model, logits_of(model, judging_batches(encoded, batch_size), len(places)))
-        for place, row in zip(places, found, strict=True):
-            outputs[place] = np.nan_to_num(row).tolist()
-    table = pa.table(
-        {
-            "row": pa.array(range(rows_before + 1, rows_before + 1 + len(usable)), pa.int64()),
-            "outputs": pa.array(outputs, pa.list_(pa.float32())),
-            "problem": pa.array([problem for _, problem in usable], pa.string()),
-        }
-    )
+        for place, found in zip(places, labeller(columns, batch_size), strict=True):
+            rows[place] |= found
+    schema = pa.schema([("row", pa.int64()), *labeller.fields, ("problem", pa.string())])
     with files.replacing(path) as temporary:
-        pa.parquet.write_table(table, temporary)
+        pyarrow.parquet.write_table(pa.Table.from_pylist(rows, schema), temporary)

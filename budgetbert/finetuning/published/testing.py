@@ -2,8 +2,8 @@
 
 from budgetbert.finetuning import metrics
 from budgetbert.finetuning.batches import EncodedExamples, judging_batches
-from budgetbert.finetuning.classifier import logits_of
 from budgetbert.finetuning.finetune import summary
+from budgetbert.finetuning.heads import logits_of
 from budgetbert.finetuning.published.submission import file_of
 from budgetbert.finetuning.tasks import TASKS
 from budgetbert.models.loading import load_trained

@@ -14,7 +14,12 @@ FLAGS = (
 
 def given(**flags):
     """The flags of `recipes/finetune.py`, those that are not given as they are by default."""
-    values = dict.fromkeys(FLAGS) | {"task": "auto", "precision": "float32", "model": "runs/none/model.keras"}
+    values = dict.fromkeys(FLAGS) | {
+        "task": "auto",
+        "precision": "float32",
+        "remat": False,
+        "model": "runs/none/model.keras",
+    }
     return types.SimpleNamespace(**values | {key: value and str(value) for key, value in flags.items()})
 
 

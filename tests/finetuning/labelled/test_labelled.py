@@ -15,7 +15,8 @@ from sklearn.metrics import f1_score
 
 from budgetbert.errors import InputError
 from budgetbert.finetuning import finetune as engine
-from budgetbert.finetuning.labelled import judging, predict
+from budgetbert.finetuning.kinds import labeller_of
+from budgetbert.finetuning.labelled import judging, labelling, predict
 from budgetbert.finetuning.labelled.data import read_labelled
 from budgetbert.finetuning.labelled.harness import finetune
 from budgetbert.models.loading import load_trained
@@ -38,7 +39,7 @@ def labelled(model, path, output, **flags):
         **{"model": str(model), "input": str(path), "output": str(output), "batch_size": 16, **flags},
         **{"text": None, "text_pair": None},
     )
-    return predict.predict(options)
+    return predict.predict(options, labeller_of)
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +146,7 @@ def test_a_killed_prediction_goes_on_from_its_parts(classes, tmp_path, monkeypat
     monkeypatch.setattr(predict, "PART_ROWS", 8)
     path = write(tmp_path / "new.csv", ("text",), [(text,) for text, _ in texts(30, seed=1)])
     labelled(directory / "model.keras", path, tmp_path / "whole.jsonl")
-    original, calls = predict.logits_of, []
+    original, calls = labelling.logits_of, []
 
     def stopping(*arguments):
         calls.append(arguments)
@@ -153,7 +154,7 @@ def test_a_killed_prediction_goes_on_from_its_parts(classes, tmp_path, monkeypat
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(predict, "logits_of", stopping)
+    monkeypatch.setattr(labelling, "logits_of", stopping)
     with pytest.raises(KeyboardInterrupt):
         labelled(directory / "model.keras", path, tmp_path / "out.jsonl")
     assert not (tmp_path / "out.jsonl").exists()
@@ -234,4 +235,4 @@ def test_a_model_without_labels_predicts_nothing(tmp_path):
     path = write(tmp_path / "new.csv", ("text",), [("one",)])
     options = types.SimpleNamespace(model="m", input=str(path), output=str(tmp_path / "out.csv"))
     with pytest.raises(InputError, match="holds a BertBudgetMaskedLM, which labels no texts"):
-        predict.predict(options, lambda path: folder.pretrained())
+        predict.predict(options, labeller_of, lambda path: folder.pretrained())

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from budgetbert.finetuning.entity_metrics import MostFrequentTags, entity_scores
+from budgetbert.finetuning.tagging.entity_metrics import MostFrequentTags, entity_scores
 
 pytestmark = pytest.mark.without_backend
 

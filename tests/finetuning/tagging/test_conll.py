@@ -4,7 +4,7 @@ import os
 import pytest
 
 from budgetbert.errors import InputError
-from budgetbert.finetuning.conll import read_conll
+from budgetbert.finetuning.tagging.conll import read_conll
 
 pytestmark = pytest.mark.without_backend
 

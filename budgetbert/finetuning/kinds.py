@@ -1,0 +1,37 @@
+"""Which kinds of tasks there are on labelled files, what reads their files, and what labels with their models.
+
+Imports no Keras: the rooms that do are imported when they are needed.
+"""
+
+import pkgutil
+
+from budgetbert.finetuning.labelled.labels import KINDS
+
+_TEXTS = "budgetbert.finetuning.labelled.data:read_labelled"
+# Kinds of tasks with files of their own to the functions that read them, each from flags to a `Labelled`.
+_READERS = {}
+# Classes of models to what labels texts with them.
+_LABELLERS = {"BertBudgetTextClassifier": "budgetbert.finetuning.labelled.labelling:TextLabeller"}
+
+TASKS = ("auto", *KINDS, *_READERS)
+
+
+def read(given):
+    """Reads the labelled files of a finetuning.
+
+    Args:
+        given: object with an attribute for each flag of `recipes/finetune.py`.
+
+    Returns:
+        `labelled.data.Labelled`.
+
+    Raises:
+        InputError: if a file cannot be read or its labels cannot be learned.
+    """
+    return pkgutil.resolve_name(_READERS.get(given.task, _TEXTS))(given)
+
+
+def labeller_of(model):
+    """Returns what labels texts with a model, as `labelled.labelling.TextLabeller`; `None` of one that cannot."""
+    name = _LABELLERS.get(type(model).__name__)
+    return name and pkgutil.resolve_name(name)(model)
