@@ -18,6 +18,8 @@ _HOMES = {
             "BertBudget",
             "BertBudgetMaskedLM",
             "BertBudgetMaskedLMPreprocessor",
+            "BertBudgetQuestionAnswering",
+            "BertBudgetQuestionAnsweringPreprocessor",
             "BertBudgetTextClassifier",
             "BertBudgetTextClassifierPreprocessor",
             "BertBudgetTokenClassifier",

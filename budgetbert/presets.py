@@ -20,6 +20,7 @@ def _family(backbone, masked_lm, text_classifier=None):
             "masked_lm": masked_lm,
             "text_classifier": text_classifier or {},
             "token_classifier": {},
+            "question_answering": {},
         }
 
     return preset
@@ -152,8 +153,8 @@ def preset_config(preset, load_weights):
     have no weights here.
 
     Returns:
-        Dict with the keyword arguments of the `"backbone"`, the `"masked_lm"`, the `"text_classifier"` and the
-        `"token_classifier"`.
+        Dict with the keyword arguments of the `"backbone"`, the `"masked_lm"`, the `"text_classifier"`, the
+        `"token_classifier"` and the `"question_answering"`.
     """
     if preset not in PRESETS or os.path.isdir(preset):
         return None

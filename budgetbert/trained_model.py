@@ -21,10 +21,15 @@ TASKS = {
     "BertBudgetMaskedLM": "masked-LM",
     "BertBudgetTextClassifier": "text classifier",
     "BertBudgetTokenClassifier": "token classifier",
+    "BertBudgetQuestionAnswering": "question answering",
     "BertBudget": "encoder",
 }
 # How the classes of Hugging Face end that hold something else than a masked-LM.
-_HEADS = {"ForSequenceClassification": "text classifier", "ForTokenClassification": "token classifier"}
+_HEADS = {
+    "ForSequenceClassification": "text classifier",
+    "ForTokenClassification": "token classifier",
+    "ForQuestionAnswering": "question answering",
+}
 # What a folder is recognised by: weights, configurations and vocabularies, but no card and no code.
 _COUNTED = (".h5", ".safetensors", ".bin", ".json", ".txt")
 _MOST_BYTES = 256 * 2**20  # of a part of an archive that is read whole; the largest vocabularies have 30 MB

@@ -4,9 +4,11 @@ Importing this package registers every class that a `.keras` file of ours can na
 """
 
 import budgetbert.optimizers  # noqa: F401 (a compiled model's file names its optimizer)
+from budgetbert.models.answer_rows import BertBudgetQuestionAnsweringPreprocessor
 from budgetbert.models.bert_budget import BertBudget
 from budgetbert.models.masked_lm import BertBudgetMaskedLM
 from budgetbert.models.preprocessors import BertBudgetMaskedLMPreprocessor, BertBudgetTextClassifierPreprocessor
+from budgetbert.models.question_answering import BertBudgetQuestionAnswering
 from budgetbert.models.tagging_rows import BertBudgetTokenClassifierPreprocessor
 from budgetbert.models.text_classifier import BertBudgetTextClassifier
 from budgetbert.models.token_classifier import BertBudgetTokenClassifier
@@ -16,6 +18,8 @@ __all__ = [
     "BertBudget",
     "BertBudgetMaskedLM",
     "BertBudgetMaskedLMPreprocessor",
+    "BertBudgetQuestionAnswering",
+    "BertBudgetQuestionAnsweringPreprocessor",
     "BertBudgetTextClassifier",
     "BertBudgetTextClassifierPreprocessor",
     "BertBudgetTokenClassifier",

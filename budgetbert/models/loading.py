@@ -13,7 +13,12 @@ from budgetbert.models import sizes
 from budgetbert.models.logits import is_binary
 
 _PARTS = {"config.json", "metadata.json", "model.weights.h5"}
-_TASKS = ("BertBudgetMaskedLM", "BertBudgetTextClassifier", "BertBudgetTokenClassifier")
+_TASKS = (
+    "BertBudgetMaskedLM",
+    "BertBudgetTextClassifier",
+    "BertBudgetTokenClassifier",
+    "BertBudgetQuestionAnswering",
+)
 _HEADS = tuple(f"budgetbert>{name}" for name in _TASKS)
 
 
@@ -27,7 +32,7 @@ def load_trained(path):
         path: string. A `.keras` file with a tokenizer inside.
 
     Returns:
-        `BertBudgetMaskedLM`, `BertBudgetTextClassifier` or `BertBudgetTokenClassifier`.
+        One of our tasks, as `BertBudgetMaskedLM`.
 
     Raises:
         InputError: if there is no such file, it is truncated or tampered with, is another kind of model, or has no
@@ -36,8 +41,8 @@ def load_trained(path):
     head, loss = _read_head(path)
     if head not in _HEADS:
         raise InputError(
-            f"--model {path} holds a {head.split('>')[-1][:100]}: only a BertBudgetMaskedLM, a "
-            "BertBudgetTextClassifier or a BertBudgetTokenClassifier will do."
+            f"--model {path} holds a {head.split('>')[-1][:100]}: only a {', a '.join(_TASKS[:-1])} or a {_TASKS[-1]} "
+            "will do."
         )
     try:
         # A task compiles itself with a new optimizer, which the saved state does not fit.
@@ -85,7 +90,7 @@ def load_any(path):
         path: string.
 
     Returns:
-        `BertBudgetMaskedLM`, `BertBudgetTextClassifier` or `BertBudgetTokenClassifier` with a vocabulary.
+        One of our tasks, as `BertBudgetMaskedLM`, with a vocabulary.
 
     Raises:
         InputError: as `load_trained`, or if a folder holds no such model, or one of Hugging Face whose packages are

@@ -8,9 +8,7 @@ import numpy as np
 
 from budgetbert.models.bert_budget import BertBudget
 from budgetbert.models.tokenizer import BertBudgetTokenizer
-
-# Rows of a batch are padded to a multiple of 8, so that there are few shapes to compile.
-_MULTIPLE = 8
+from budgetbert.models.windows import count_windows, pack, stride_of, window_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,10 +83,9 @@ class BertBudgetTokenClassifierPreprocessor(keras_hub.models.Preprocessor):
             found += [(number, *first, *span) for first, span in zip(firsts, spans, strict=True)]
         numbers, words, places, starts, ends = np.array(found, np.int64).reshape(-1, 5).T
         room = self.sequence_length - 2
-        context = room // 4
-        stride = room - 2 * context
-        windows = np.array([1 + max(0, -(-(len(pieces) - room) // stride)) for pieces in ids], np.int64)
-        window = np.clip((places - context) // stride, 0, windows[numbers] - 1)
+        stride = stride_of(room)
+        windows = count_windows([len(pieces) for pieces in ids], room)
+        window = window_of(places, room, windows[numbers])
         first_row = np.cumsum(windows) - windows
         return TaggingRows(
             inputs=self._packed(
@@ -123,15 +120,8 @@ class BertBudgetTokenClassifierPreprocessor(keras_hub.models.Preprocessor):
         return np.concatenate([np.zeros(0, np.int32), *parts]), firsts, [(0, 0)] * len(firsts), len(parts)
 
     def _packed(self, rows):
-        longest = max((len(row) for row in rows), default=0) + 2
-        length = min(self.sequence_length, -(-longest // _MULTIPLE) * _MULTIPLE)
-        token_ids = np.full((len(rows), length), self.tokenizer.pad_token_id, np.int32)
-        padding_mask = np.zeros((len(rows), length), np.int32)
-        for number, row in enumerate(rows):
-            packed = [self.tokenizer.cls_token_id, *row, self.tokenizer.sep_token_id]
-            token_ids[number, : len(packed)] = packed
-            padding_mask[number, : len(packed)] = 1
-        return {"token_ids": token_ids, "padding_mask": padding_mask, "segment_ids": np.zeros_like(token_ids)}
+        start, end = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
+        return pack(self.tokenizer, [[start, *row, end] for row in rows], length=self.sequence_length)
 
     def get_config(self):
         return {**super().get_config(), "sequence_length": self.sequence_length}

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from budgetbert.models import (
+    BertBudgetQuestionAnswering,
+    BertBudgetQuestionAnsweringPreprocessor,
     BertBudgetTextClassifier,
     BertBudgetTextClassifierPreprocessor,
     BertBudgetTokenClassifier,
@@ -37,6 +39,11 @@ def tagger(policy):
     return BertBudgetTokenClassifier(encoder("tiny_24h", dtype=policy), ["O", "B-X", "I-X"], preprocessor)
 
 
+def answerer(policy):
+    preprocessor = BertBudgetQuestionAnsweringPreprocessor(tokenizer(), sequence_length=16)
+    return BertBudgetQuestionAnswering(encoder("tiny_24h", dtype=policy), preprocessor, no_answer_threshold=0.5)
+
+
 MODELS = {
     **{
         f"encoder of {family}": (lambda policy, f=family: encoder(f, dtype=policy), padded_batch, (3, 16, 128))
@@ -58,6 +65,7 @@ MODELS = {
     "classifier with probabilities": (classifier("tiny_bert", activation="softmax"), padded_batch, (3, 3), "float32"),
     "regression": (classifier("tiny_bert", num_classes=1), padded_batch, (3, 1), "float32"),
     "token classifier": (tagger, padded_batch, (3, 16, 3), "float32"),
+    "question answering": (answerer, padded_batch, (3, 16, 2), "float32"),
 }
 
 
