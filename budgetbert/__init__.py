@@ -22,6 +22,8 @@ _HOMES = {
             "BertBudgetQuestionAnsweringPreprocessor",
             "BertBudgetTextClassifier",
             "BertBudgetTextClassifierPreprocessor",
+            "BertBudgetTextEmbedder",
+            "BertBudgetTextEmbedderPreprocessor",
             "BertBudgetTokenClassifier",
             "BertBudgetTokenClassifierPreprocessor",
             "BertBudgetTokenizer",

@@ -21,6 +21,7 @@ def _family(backbone, masked_lm, text_classifier=None):
             "text_classifier": text_classifier or {},
             "token_classifier": {},
             "question_answering": {},
+            "text_embedder": {},
         }
 
     return preset
@@ -154,7 +155,7 @@ def preset_config(preset, load_weights):
 
     Returns:
         Dict with the keyword arguments of the `"backbone"`, the `"masked_lm"`, the `"text_classifier"`, the
-        `"token_classifier"` and the `"question_answering"`.
+        `"token_classifier"`, the `"question_answering"` and the `"text_embedder"`.
     """
     if preset not in PRESETS or os.path.isdir(preset):
         return None

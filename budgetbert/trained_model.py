@@ -21,6 +21,7 @@ TASKS = {
     "BertBudgetMaskedLM": "masked-LM",
     "BertBudgetTextClassifier": "text classifier",
     "BertBudgetTokenClassifier": "token classifier",
+    "BertBudgetTextEmbedder": "text embedder",
     "BertBudgetQuestionAnswering": "question answering",
     "BertBudget": "encoder",
 }

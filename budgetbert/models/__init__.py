@@ -7,10 +7,15 @@ import budgetbert.optimizers  # noqa: F401 (a compiled model's file names its op
 from budgetbert.models.answer_rows import BertBudgetQuestionAnsweringPreprocessor
 from budgetbert.models.bert_budget import BertBudget
 from budgetbert.models.masked_lm import BertBudgetMaskedLM
-from budgetbert.models.preprocessors import BertBudgetMaskedLMPreprocessor, BertBudgetTextClassifierPreprocessor
+from budgetbert.models.preprocessors import (
+    BertBudgetMaskedLMPreprocessor,
+    BertBudgetTextClassifierPreprocessor,
+    BertBudgetTextEmbedderPreprocessor,
+)
 from budgetbert.models.question_answering import BertBudgetQuestionAnswering
 from budgetbert.models.tagging_rows import BertBudgetTokenClassifierPreprocessor
 from budgetbert.models.text_classifier import BertBudgetTextClassifier
+from budgetbert.models.text_embedder import BertBudgetTextEmbedder
 from budgetbert.models.token_classifier import BertBudgetTokenClassifier
 from budgetbert.models.tokenizer import BertBudgetTokenizer
 
@@ -22,6 +27,8 @@ __all__ = [
     "BertBudgetQuestionAnsweringPreprocessor",
     "BertBudgetTextClassifier",
     "BertBudgetTextClassifierPreprocessor",
+    "BertBudgetTextEmbedder",
+    "BertBudgetTextEmbedderPreprocessor",
     "BertBudgetTokenClassifier",
     "BertBudgetTokenClassifierPreprocessor",
     "BertBudgetTokenizer",

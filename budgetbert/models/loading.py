@@ -18,6 +18,7 @@ _TASKS = (
     "BertBudgetTextClassifier",
     "BertBudgetTokenClassifier",
     "BertBudgetQuestionAnswering",
+    "BertBudgetTextEmbedder",
 )
 _HEADS = tuple(f"budgetbert>{name}" for name in _TASKS)
 

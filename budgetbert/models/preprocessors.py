@@ -93,3 +93,36 @@ class BertBudgetTextClassifierPreprocessor(_BuiltOnce, keras_hub.models.TextClas
 
     def __init__(self, tokenizer, sequence_length=128, **kwargs):
         super().__init__(tokenizer, sequence_length=sequence_length, **kwargs)
+
+
+@keras.saving.register_keras_serializable(package="budgetbert")
+class BertBudgetTextEmbedderPreprocessor(_BuiltOnce, keras_hub.models.TextEmbedderPreprocessor):
+    """Tokenizes and packs to `[CLS] text [SEP]`.
+
+    Args:
+        tokenizer: `BertBudgetTokenizer`.
+        sequence_length: int. Tokens per row, special tokens included; longer texts are cut. Defaults to `128`.
+        **kwargs: as `keras_hub.models.TextEmbedderPreprocessor`.
+
+    Returns:
+        `x`, `(x, y)` or `(x, y, sample_weight)`: `x` a dictionary of `token_ids`, `padding_mask` and `segment_ids`
+        `[batch, sequence_length]`.
+
+    Example:
+
+    ```python
+    tokenizer = BertBudgetTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "paris", "is", "old"])
+    preprocessor = BertBudgetTextEmbedderPreprocessor(tokenizer, sequence_length=8)
+    x = preprocessor(["Paris is old"])
+    ```
+    """
+
+    backbone_cls = BertBudget
+    tokenizer_cls = BertBudgetTokenizer
+
+    def __init__(self, tokenizer, sequence_length=128, **kwargs):
+        super().__init__(tokenizer, sequence_length=sequence_length, **kwargs)
+
+    def _format_output(self, token_ids, segment_ids):
+        padding_mask = token_ids != self.tokenizer.pad_token_id
+        return {**super()._format_output(token_ids, segment_ids), "padding_mask": padding_mask}

@@ -8,6 +8,8 @@ from budgetbert.models import (
     BertBudgetQuestionAnsweringPreprocessor,
     BertBudgetTextClassifier,
     BertBudgetTextClassifierPreprocessor,
+    BertBudgetTextEmbedder,
+    BertBudgetTextEmbedderPreprocessor,
     BertBudgetTokenClassifier,
     BertBudgetTokenClassifierPreprocessor,
 )
@@ -44,6 +46,14 @@ def answerer(policy):
     return BertBudgetQuestionAnswering(encoder("tiny_24h", dtype=policy), preprocessor, no_answer_threshold=0.5)
 
 
+def embedder(**kwargs):
+    def make(policy):
+        preprocessor = BertBudgetTextEmbedderPreprocessor(tokenizer(), sequence_length=16)
+        return BertBudgetTextEmbedder(encoder("tiny_frontier", dtype=policy), preprocessor, **kwargs)
+
+    return make
+
+
 MODELS = {
     **{
         f"encoder of {family}": (lambda policy, f=family: encoder(f, dtype=policy), padded_batch, (3, 16, 128))
@@ -66,6 +76,8 @@ MODELS = {
     "regression": (classifier("tiny_bert", num_classes=1), padded_batch, (3, 1), "float32"),
     "token classifier": (tagger, padded_batch, (3, 16, 3), "float32"),
     "question answering": (answerer, padded_batch, (3, 16, 2), "float32"),
+    "embedder": (embedder(), padded_batch, (3, 128), "float32"),
+    "embedder of first tokens": (embedder(pooling="first", normalize=False), padded_batch, (3, 128), "float32"),
 }
 
 

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from budgetbert.models.contrastive import embedding_losses
 from budgetbert.training.step.losses import cross_entropy, decoded_cross_entropy
 
 _ENCODER_INPUTS = ("token_ids", "padding_mask", "segment_ids")
@@ -130,6 +131,31 @@ class MultilabelClassification:
         logits, labels, weights = model(inputs, training=training), batch["labels"], batch["weights"]
         losses = ops.mean(ops.softplus(logits) - labels * logits, axis=-1)
         return ops.sum(losses * weights), ops.sum(weights), {}
+
+
+class Embedding:
+    """The sum over the anchors of a batch of what `budgetbert.models.contrastive.embedding_losses` says.
+
+    The texts that an anchor is held against are those of its micro-batch, so that a batch has to be one micro-batch:
+    the gradients of several are those of smaller batches.
+
+    Args:
+        temperature: float. By which cosines are divided.
+        sizes: tuple of int. So many first numbers of the vectors are trained beside the whole ones.
+    """
+
+    def __init__(self, temperature, sizes=()):
+        self._temperature, self._sizes = temperature, sizes
+
+    def __call__(self, model, batch, training):
+        """As `Classification`, of a `BertBudgetTextEmbedder`.
+
+        The labels are rows of `contrast_labels` or `score_labels`, the weights 0 but at anchors.
+        """
+        inputs = {name: batch.get(name) for name in _ENCODER_INPUTS}
+        vectors = model(inputs, training=training)
+        losses = embedding_losses(vectors, batch["labels"], self._temperature, self._sizes)
+        return ops.sum(losses * batch["weights"]), ops.sum(batch["weights"]), {}
 
 
 OBJECTIVES = {"mlm": MaskedLanguageModeling, "mlm_nsp": MaskedLanguageModelingAndNextSentence}

@@ -1,0 +1,1 @@
+"""Pairs, triplets, scored pairs and plain texts, from which a model of vectors is finetuned."""
