@@ -5,13 +5,17 @@ Imports no Keras: the rooms that do are imported when they are needed.
 
 import pkgutil
 
+from budgetbert.finetuning.answers.squad import is_squad
 from budgetbert.finetuning.labelled.labels import KINDS
 
 _TEXTS = "budgetbert.finetuning.labelled.data:read_labelled"
 # Kinds of tasks with files of their own to the functions that read them, each from flags to a `Labelled`.
-_READERS = {}
+_READERS = {"answer": "budgetbert.finetuning.answers.data:read_labelled"}
 # Classes of models to what labels texts with them.
-_LABELLERS = {"BertBudgetTextClassifier": "budgetbert.finetuning.labelled.labelling:TextLabeller"}
+_LABELLERS = {
+    "BertBudgetTextClassifier": "budgetbert.finetuning.labelled.labelling:TextLabeller",
+    "BertBudgetQuestionAnswering": "budgetbert.finetuning.answers.labelling:AnswerLabeller",
+}
 
 TASKS = ("auto", *KINDS, *_READERS)
 
@@ -28,7 +32,8 @@ def read(given):
     Raises:
         InputError: if a file cannot be read or its labels cannot be learned.
     """
-    return pkgutil.resolve_name(_READERS.get(given.task, _TEXTS))(given)
+    task = "answer" if given.task == "auto" and is_squad(given.train) else given.task
+    return pkgutil.resolve_name(_READERS.get(task, _TEXTS))(given)
 
 
 def labeller_of(model):

@@ -51,6 +51,8 @@ class BertBudgetQuestionAnswering(AutomaticFinetuning, PresetTask, keras_hub.mod
     backbone_cls = BertBudget
     preprocessor_cls = BertBudgetQuestionAnsweringPreprocessor
     head_name = "question_answering"
+    # What is chosen after the training of the weights, and goes into files with them.
+    learned_settings = ("no_answer_threshold",)
 
     def __init__(self, backbone, preprocessor=None, no_answer_threshold=None, max_answer_length=30, **kwargs):
         check_parts(type(self), backbone, preprocessor)

@@ -33,8 +33,9 @@ def squad_scores(predictions, answers):
             is that of SQuAD v1.1, else that of v2.0: they differ where nothing of an answer is left to compare.
 
     Returns:
-        Dict of floats from 0 to 1: `exact_match` and `f1`, means over the questions; where some have no answer, also
-        `answerable_exact_match`, `answerable_f1` and `unanswerable_accuracy` over those with one and without.
+        Dict of floats from 0 to 1: `answer_f1` and `answer_exact_match`, means over the questions; where some have
+        no answer, also `answerable_f1`, `answerable_exact_match` and `unanswerable_accuracy`, over those with one and
+        those without.
 
     Raises:
         ValueError: if there are not as many predictions as lists of answers.
@@ -44,20 +45,20 @@ def squad_scores(predictions, answers):
     Example:
 
     >>> squad_scores(["cat sat"], [["The cat.", "a mat"]])
-    {'exact_match': 0.0, 'f1': 0.6666666666666666}
+    {'answer_f1': 0.6666666666666666, 'answer_exact_match': 0.0}
     """
     exact, f1 = scores_by_question(predictions, answers)
     if not len(exact):
-        return {"exact_match": 0.0, "f1": 0.0}
-    scores = {"exact_match": float(exact.mean()), "f1": float(f1.mean())}
+        return {"answer_f1": 0.0, "answer_exact_match": 0.0}
+    scores = {"answer_f1": float(f1.mean()), "answer_exact_match": float(exact.mean())}
     has_answer = np.array([bool(texts) for texts in answers])
     if has_answer.all():
         return scores
-    with_answer = has_answer if has_answer.any() else slice(0)
+    some = has_answer.any()
     return {
         **scores,
-        "answerable_exact_match": float(np.mean(exact[with_answer])) if has_answer.any() else 0.0,
-        "answerable_f1": float(np.mean(f1[with_answer])) if has_answer.any() else 0.0,
+        "answerable_f1": float(f1[has_answer].mean()) if some else 0.0,
+        "answerable_exact_match": float(exact[has_answer].mean()) if some else 0.0,
         "unanswerable_accuracy": float(exact[~has_answer].mean()),
     }
 
@@ -94,9 +95,10 @@ def best_threshold(predictions, differences, answers):
         answers: as for `squad_scores`.
 
     Returns:
-        float: one of the differences, or less than any of them where no answer at all is best.
+        float, halfway between the last difference with an answer and the next: a model that was loaded again, or runs
+        on another backend, may differ in the last digits. It is less than all of them where no answer at all is best.
 
-    Source: Rajpurkar et al. 2018, `find_best_thresh` of `evaluate-v2.0.py`.
+    Source: Rajpurkar et al. 2018, `find_best_thresh` of `evaluate-v2.0.py`, which takes the last difference itself.
     """
     _, f1 = scores_by_question(predictions, answers)
     has_answer = np.array([bool(texts) for texts in answers])
@@ -104,6 +106,8 @@ def best_threshold(predictions, differences, answers):
     gains = np.where(has_answer, f1, [-1.0 if prediction else 0.0 for prediction in predictions])[order]
     total = np.cumsum(gains)
     best = int(total.argmax())
+    differences = np.asarray(differences)[order]
     if total[best] <= 0:
-        return float(np.min(differences)) - 1.0
-    return float(np.asarray(differences)[order[best]])
+        return float(differences[0]) - 1.0
+    following = differences[best + 1 :]
+    return float(min(differences[best] + 1.0, (differences[best] + following[0]) / 2 if following.size else np.inf))

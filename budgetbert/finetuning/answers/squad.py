@@ -16,7 +16,8 @@ from budgetbert.errors import InputError, one_line
 
 SHAPE = "SQuAD's JSON, or columns question, context and answers"
 # The names of columns: data sets of the hub have the first, with lists of texts and starts in it.
-_ANSWERS, _TEXTS, _STARTS = "answers", ("answer", "answer_text", "text"), ("answer_start", "start")
+_COLUMNS = ("question", "context", "answers")
+_TEXTS, _STARTS = ("answer", "answer_text", "text"), ("answer_start", "start")
 # SQuAD's name of what it holds, unescaped and so no text, in the first bytes of its file.
 _IS_SQUAD = re.compile(rb'"(?:data|paragraphs|qas)"\s*:\s*\[')
 _START_BYTES = 2**16
@@ -60,19 +61,15 @@ class Questions:
         """list of lists of str, the texts of the answers."""
         return [[answer.text for answer in answers] for answers in self.answers]
 
-    def chosen(self, places):
-        """Returns the `Questions` at some places (int array)."""
-        columns = (self.ids, self.questions, self.contexts, self.answers)
-        return Questions(*([column[place] for place in places] for column in columns), {}, [])
 
-
-def read_questions(name, flag):
+def read_questions(name, flag, columns=(None, None, None)):
     """Reads questions, contexts and answers.
 
     Args:
         name: str. A file of SQuAD's JSON, also compressed; a file with columns `question`, `context` and `answers`
             (`text` and `answer_start`, lists) or `answer` and `answer_start`; or `hf:NAME[:CONFIG]` with such columns.
         flag: str. The flag that named it, for messages.
+        columns: tuple of the names of the columns of questions, contexts and answers; `None` for those above.
 
     Returns:
         `Questions`, without the entries that cannot be used.
@@ -80,18 +77,21 @@ def read_questions(name, flag):
     Raises:
         InputError: if the file cannot be read, holds something else, or no entry can be used.
     """
-    if name.startswith("hf:") or not os.path.isfile(name) or not os.path.getsize(name):
-        entries = _entries_of_rows(Records(name, flag), flag)
-    elif formats.kind_of(name) == "json" and _IS_SQUAD.search(_read(name, _START_BYTES)):
-        entries = _entries_of_squad(name, flag)
-    else:
-        entries = _entries_of_rows(Records(name, flag), flag)
+    split = {"dev": "validation"}.get(flag, flag)
+    entries = _entries_of_squad(name, flag) if is_squad(name) else _entries_of_rows(Records(name, flag, split), columns)
     found = _checked(entries)
     if not len(found):
         first = next(iter(found.left_out.items()), None)
         why = f": the first, {first[0]}, because {first[1]}" if first else ""
         raise InputError(f"--{flag} {name} holds no question that can be used{why}: give {SHAPE}.")
     return found
+
+
+def is_squad(name):
+    """Returns whether a name (str) is that of a file that begins as SQuAD's JSON does."""
+    if name.startswith("hf:") or not os.path.isfile(name) or formats.kind_of(name) != "json":
+        return False
+    return bool(_IS_SQUAD.search(_read(name, _START_BYTES)))
 
 
 def _read(name, size=-1):
@@ -136,25 +136,31 @@ def _entries_of_squad(name, flag):
                 yield told, entry.get("question"), paragraph.get("context"), answers, entry.get("is_impossible")
 
 
-def _entries_of_rows(records, flag):
+def _entries_of_rows(records, columns):
     names = records.names
-    text = next((name for name in _TEXTS if name in names), None)
+    question, context, several = (given or usual for given, usual in zip(columns, _COLUMNS, strict=True))
+    text = next((name for name in _TEXTS if name in names), None) if columns[2] is None else columns[2]
     start = next((name for name in _STARTS if name in names), None)
-    missing = [name for name in ("question", "context") if name not in names]
-    if missing or (_ANSWERS not in names and text is None):
-        lacks = " and no ".join(missing or ["answers"])
+    missing = [name for name in (question, context) if name not in names]
+    if several not in names and text not in names:
+        missing.append(several)
+    if missing:
         told = ", ".join(map(repr, names[:8])) or "none"
-        raise InputError(f"--{flag} {records.name} has no {lacks} (its columns: {told}): give {SHAPE}.")
+        raise InputError(
+            f"--{records.flag} {records.name} has no {' and no '.join(missing)} (its columns: {told}): give {SHAPE}."
+        )
     for number, record in enumerate(records, 1):
         told = f"row {number:,}"
         if record.values is None:
             yield told, record.problem, None, None, None
             continue
         row = record.values
-        answers = _answers_of(row.get(_ANSWERS)) if _ANSWERS in names else [(row.get(text), row.get(start))]
-        if answers in ([(None, row.get(start))], [("", row.get(start))]):
-            answers = []
-        yield row.get("id") or told, row.get("question"), row.get("context"), answers, row.get("is_impossible")
+        given = row.get(several)
+        if isinstance(given, dict | list) or text is None:
+            answers = _answers_of(given)
+        else:
+            answers = [(row[text], row.get(start))] if row.get(text) not in (None, "") else []
+        yield row.get("id") or told, row.get(question), row.get(context), answers, row.get("is_impossible")
 
 
 def _answers_of(given):

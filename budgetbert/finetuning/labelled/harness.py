@@ -48,7 +48,7 @@ def _finetune(options, labelled, load_model, signals):
     longest = pretrained.config["max_sequence_length"]
     if (options.sequence_length or 0) > longest:
         raise InputError(f"--sequence_length {options.sequence_length} is more than the model's {longest} positions.")
-    protocol = _protocol(options, pretrained.config["hidden_dim"], len(examples["train"]))
+    protocol = _protocol(options, labelled.kind, pretrained.config["hidden_dim"], len(examples["train"]))
     identity = {"recipe": "finetune", "model": pretrained.fingerprint, "precision_asked": options.precision}
     run = Run(options.output_dir)
     data = {flag: part.fingerprint for flag, part in examples.items()}
@@ -111,7 +111,7 @@ def _finetune(options, labelled, load_model, signals):
     return result
 
 
-def _protocol(options, width, examples):
+def _protocol(options, kind, width, examples):
     """Returns the `Protocol`: the rule's settings, except what was asked for."""
     chosen = finetuning_settings(width, examples, options.batch_size)
     return dataclasses.replace(
@@ -121,7 +121,7 @@ def _protocol(options, width, examples):
         learning_rates=(options.learning_rate or chosen.learning_rate,),
         batch_sizes=(chosen.batch_size,),
         epochs=options.epochs or chosen.epochs,
-        sequence_length=options.sequence_length or PROTOCOLS["budget"].sequence_length,
+        sequence_length=options.sequence_length or kind.sequence_length or PROTOCOLS["budget"].sequence_length,
         seeds=SEEDS,
     )
 

@@ -23,11 +23,14 @@ class Kind:
         name: str, as typed at `--task`.
         metrics: tuple of str, of `finetuning.metrics.METRICS`. The first decides which seed is the median.
         what: str, for people.
+        sequence_length: int. Tokens of a row, where the model has so many positions. Defaults to `None`: the
+            protocol's.
     """
 
     name: str
     metrics: tuple
     what: str
+    sequence_length: int | None = None
 
 
 KINDS = {

@@ -15,10 +15,20 @@ TITLES = {
     "spearman": "Spearman correlation",
     "pearson": "Pearson correlation",
     "mean_absolute_error": "Mean absolute error",
+    "answer_f1": "F1 of the answers",
+    "answer_exact_match": "Exact match",
+    "answerable_f1": "F1 where there is an answer",
+    "answerable_exact_match": "Exact match where there is an answer",
+    "unanswerable_accuracy": "No answer where there is none",
 }
 PARTS = {"dev": "held out", "test": "test"}
 # What costs nothing, by its key in `metrics.json`, as people read it.
-BASELINES = {"tfidf": "TF-IDF and a linear model", "majority": "always the usual label"}
+BASELINES = {
+    "tfidf": "TF-IDF and a linear model",
+    "majority": "always the usual label",
+    "sentence": "a name or number of the sentence most like the question",
+    "none": "never an answer",
+}
 
 
 def write_page(result, path):

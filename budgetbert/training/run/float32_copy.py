@@ -24,7 +24,9 @@ class Float32Copy:
         self._model = model
 
     def update(self):
-        """Takes over the model's present weights."""
+        """Takes over the model's present weights, and what else it has learned."""
+        for name in getattr(self._model, "learned_settings", ()):
+            setattr(self._copy, name, getattr(self._model, name))
         with on_host():
             self._copy.set_weights([np.array(ops.convert_to_numpy(weight)) for weight in self._model.weights])
 

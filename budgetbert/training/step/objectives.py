@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from budgetbert.models.contrastive import embedding_losses
+from budgetbert.models.span_loss import span_cross_entropy
 from budgetbert.training.step.losses import cross_entropy, decoded_cross_entropy
 
 _ENCODER_INPUTS = ("token_ids", "padding_mask", "segment_ids")
@@ -155,6 +156,16 @@ class Embedding:
         inputs = {name: batch.get(name) for name in _ENCODER_INPUTS}
         vectors = model(inputs, training=training)
         losses = embedding_losses(vectors, batch["labels"], self._temperature, self._sizes)
+        return ops.sum(losses * batch["weights"]), ops.sum(batch["weights"]), {}
+
+
+class AnswerMarking:
+    """The sum over rows of the cross-entropy of an answer's first and last token."""
+
+    def __call__(self, model, batch, training):
+        """As `Classification`, with labels as `budgetbert.models.span_loss.span_cross_entropy` takes them."""
+        inputs = {name: batch.get(name) for name in _ENCODER_INPUTS}
+        losses = span_cross_entropy(batch["labels"], model(inputs, training=training))
         return ops.sum(losses * batch["weights"]), ops.sum(batch["weights"]), {}
 
 

@@ -32,8 +32,10 @@ def test_500_made_answers_are_judged_as_the_official_formula_says(unanswerable):
     if unanswerable:
         predictions[::5] = [""] * 100
     found = squad_scores(predictions, answers)
-    np.testing.assert_allclose((found["exact_match"], found["f1"]), official.evaluate(predictions, answers), rtol=1e-12)
-    assert 0.2 < found["exact_match"] < found["f1"] < 0.8
+    np.testing.assert_allclose(
+        (found["answer_exact_match"], found["answer_f1"]), official.evaluate(predictions, answers), rtol=1e-12
+    )
+    assert 0.2 < found["answer_exact_match"] < found["answer_f1"] < 0.8
     if unanswerable:
         parts = [[place for place in range(500) if bool(answers[place]) is kind] for kind in (True, False)]
         columns = predictions, answers
@@ -54,7 +56,9 @@ def test_the_threshold_is_the_one_of_the_highest_f1():
         threshold = best_threshold(predictions, differences, answers)
         kept = [guess if d <= threshold else "" for guess, d in zip(predictions, differences, strict=True)]
         np.testing.assert_allclose(
-            squad_scores(kept, answers)["f1"], official.best_f1(predictions, list(differences), answers), rtol=1e-12
+            squad_scores(kept, answers)["answer_f1"],
+            official.best_f1(predictions, list(differences), answers),
+            rtol=1e-12,
         )
 
 
@@ -72,8 +76,8 @@ def test_the_threshold_is_the_one_of_the_highest_f1():
 )
 def test_an_answer_of_version_1_is_judged_by_hand_made_cases(prediction, answers, exact, f1):
     found = squad_scores([prediction], [answers])
-    assert (found["exact_match"], found["f1"]) == (exact, pytest.approx(f1))
-    assert set(found) == {"exact_match", "f1"}
+    assert (found["answer_exact_match"], found["answer_f1"]) == (exact, pytest.approx(f1))
+    assert set(found) == {"answer_exact_match", "answer_f1"}
 
 
 def test_version_2_judges_no_answer_by_hand_made_cases():
@@ -87,7 +91,8 @@ def test_version_2_judges_no_answer_by_hand_made_cases():
     assert found["answerable_f1"] == pytest.approx(2 / 3)
     assert squad_scores(["cat"], [[]])["answerable_f1"] == 0.0
     assert best_threshold(["cat", "dog"], np.array([1.0, 2.0]), [[], []]) == 0.0
-    assert best_threshold(["cat", "dog"], np.array([1.0, 2.0]), [["cat"], []]) == 1.0
+    assert best_threshold(["cat", "dog"], np.array([1.0, 2.0]), [["cat"], []]) == 1.5
+    assert best_threshold(["cat", ""], np.array([2.0, np.inf]), [["cat"], ["dog"]]) == 3.0
     assert normalized("A  The-Cat's") == "thecats"
 
 
