@@ -19,7 +19,7 @@ from budgetbert.finetuning.labelled.output import check_output
 
 flags.DEFINE_string("model", None, "The model.keras of a finetuning, or a folder with a classifier.")
 flags.DEFINE_string("input", None, f"The file with the texts: {USABLE.removesuffix(', or hf:NAME:CONFIG')}.")
-flags.DEFINE_string("output", None, "A new file for the labels: .jsonl, .csv or .parquet.")
+flags.DEFINE_string("output", None, "A new file: .jsonl, .csv or .parquet, of vectors also .npy.")
 flags.DEFINE_string("text", None, "The column with the text; by default the header says it.")
 flags.DEFINE_string("text_pair", None, "The column with the second of two texts.")
 flags.DEFINE_integer("batch_size", None, "Texts that are computed at once; by default 64.", 1, 65_536)

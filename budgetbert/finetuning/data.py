@@ -21,7 +21,7 @@ class Examples:
     """The examples of one split.
 
     Args:
-        texts: tuple of one or two lists of str.
+        texts: tuple of one or two lists of str; three of a pair and what does not belong to it.
         labels: int array of classes, float array of scores, or, where a text may have several labels, a float array
             (examples, classes) of 0 and 1; `None` where the file has none.
         notes: tuple of str. What differs from the official split.
@@ -50,7 +50,7 @@ class Examples:
     def take(self, indices):
         """Returns the examples of an int array of indices."""
         texts = tuple([column[i] for i in indices] for column in self.texts)
-        return dataclasses.replace(self, texts=texts, labels=self.labels[indices])
+        return dataclasses.replace(self, texts=texts, labels=None if self.labels is None else self.labels[indices])
 
 
 class Folder:

@@ -10,11 +10,15 @@ from budgetbert.finetuning.labelled.labels import KINDS
 
 _TEXTS = "budgetbert.finetuning.labelled.data:read_labelled"
 # Kinds of tasks with files of their own to the functions that read them, each from flags to a `Labelled`.
-_READERS = {"answer": "budgetbert.finetuning.answers.data:read_labelled"}
+_READERS = {
+    "answer": "budgetbert.finetuning.answers.data:read_labelled",
+    "embed": "budgetbert.finetuning.embedding.data:read_pairs",
+}
 # Classes of models to what labels texts with them.
 _LABELLERS = {
     "BertBudgetTextClassifier": "budgetbert.finetuning.labelled.labelling:TextLabeller",
     "BertBudgetQuestionAnswering": "budgetbert.finetuning.answers.labelling:AnswerLabeller",
+    "BertBudgetTextEmbedder": "budgetbert.finetuning.embedding.labelling:VectorLabeller",
 }
 
 TASKS = ("auto", *KINDS, *_READERS)

@@ -31,6 +31,8 @@ class Pretrained:
         self.random = random
         self.parameters = encoder.count_params()
         self.weights = _arrays(encoder.trainable_variables)
+        table = encoder.token_embedding.embeddings
+        self._table = next(place for place, v in enumerate(encoder.trainable_variables) if v is table)
         pooler = getattr(model, "pooler", None) or getattr(getattr(model, "next_sentence_head", None), "pooler", None)
         self.pooler = None if random or pooler is None else _arrays((pooler.kernel, pooler.bias))
 
@@ -45,6 +47,11 @@ class Pretrained:
     def make_encoder(self, dropout, dtype):
         """Returns a `BertBudget` of this architecture with another dropout (float) and dtype policy (str)."""
         return BertBudget(**{**self.config, "dropout": dropout, "attention_dropout": None, "dtype": dtype})
+
+    @property
+    def token_table(self):
+        """float32 array (tokens, width), the encoder's token embeddings."""
+        return self.weights[self._table]
 
     @property
     def fingerprint(self):

@@ -78,7 +78,7 @@ class AnswerHead:
     def finish(self, model):
         """Nothing is left to do."""
 
-    def baselines(self, examples):
+    def baselines(self, examples, pretrained):
         """Returns the metrics of what costs nothing.
 
         Returns:

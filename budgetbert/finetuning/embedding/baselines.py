@@ -56,12 +56,12 @@ def baselines(task, examples, pretrained):
         pretrained: as of `static_vectors`.
 
     Returns:
-        dict of `"tfidf"`, `"bm25"` and `"static"` to dict of the other parts' names to dict of metrics.
+        dict of `"tfidf_cosine"`, `"bm25"` and `"static"` to dict of the other parts' names to dict of metrics.
     """
     vectorizer = TfidfVectorizer(sublinear_tf=True, token_pattern=_TOKEN)
     vectorizer.fit([text for column in examples["train"].texts for text in column])
     encoders = {
-        "tfidf": vectorizer.transform,
+        "tfidf_cosine": vectorizer.transform,
         "static": lambda texts: unit(static_vectors(texts, pretrained)),
     }
     parts = {name: part for name, part in examples.items() if name != "train"}

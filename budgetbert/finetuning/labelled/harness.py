@@ -75,7 +75,7 @@ def _finetune(options, labelled, load_model, signals):
             remat=options.remat,
         )
         entry = finetuning(seeds)
-        entry["baselines"] = head.baselines(examples)
+        entry["baselines"] = head.baselines(examples, pretrained)
         model = load_trained(finetuning.model_path)
         entry |= {flag: head.report(model, part) for flag, part in examples.items() if flag != "train"}
         result = {
@@ -113,7 +113,7 @@ def _finetune(options, labelled, load_model, signals):
 
 def _protocol(options, kind, width, examples):
     """Returns the `Protocol`: the rule's settings, except what was asked for."""
-    chosen = finetuning_settings(width, examples, options.batch_size)
+    chosen = finetuning_settings(width, examples, options.batch_size or kind.batch_size)
     return dataclasses.replace(
         PROTOCOLS["budget"],
         name="file",

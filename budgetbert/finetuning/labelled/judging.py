@@ -38,7 +38,7 @@ def probabilities_of(model, logits):
 class JudgedTextHead(TextHead):
     """A `TextHead` that says what a finished model is right and wrong about, beside what costs nothing."""
 
-    def baselines(self, examples):
+    def baselines(self, examples, pretrained):
         """Returns the metrics of the majority and of a linear model, see `baselines.baselines`."""
         return baselines(self.task, examples)
 

@@ -25,12 +25,14 @@ class Kind:
         what: str, for people.
         sequence_length: int. Tokens of a row, where the model has so many positions. Defaults to `None`: the
             protocol's.
+        batch_size: int. Examples of an update. Defaults to `None`: those of `finetuning_rule`.
     """
 
     name: str
     metrics: tuple
     what: str
     sequence_length: int | None = None
+    batch_size: int | None = None
 
 
 KINDS = {

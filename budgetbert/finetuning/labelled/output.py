@@ -1,14 +1,16 @@
-"""Predictions as a file: .jsonl, .csv or .parquet, row by row. Imports no Keras."""
+"""Predictions as a file: .jsonl, .csv or .parquet, row by row, and vectors as .npy. Imports no Keras."""
 
 import contextlib
 import csv
 import json
 import os
 
+import numpy as np
+
 from budgetbert import files
 from budgetbert.errors import InputError
 
-ENDINGS = (".jsonl", ".csv", ".parquet")
+ENDINGS = (".jsonl", ".csv", ".parquet", ".npy")
 
 
 def check_output(path):
@@ -31,14 +33,19 @@ def check_output(path):
 def write_output(parts, path):
     """Writes the predictions of parts to one file, whole or not at all.
 
-    In .csv and .parquet the probability of each class is a column of its own; in .csv a list of names is joined by `|`,
-    as it can be read again, and what else is nested stands as JSON.
+    A .npy holds the vectors alone, NaN where a row has none. In .csv and .parquet the probability of each class is a
+    column of its own; in .csv a list of names is joined by `|`, as it can be read again, and what else is nested stands
+    as JSON.
 
     Args:
         parts: list of str. The paths of parquet files of one schema: `row` (from 1), what a labeller says of it, and
             `problem`, why it says nothing.
         path: str. Its ending says the format.
     """
+    if path.endswith(".npy"):
+        with files.replacing(path) as temporary:
+            _write_vectors(parts, temporary)
+        return
     with files.replacing(path) as temporary, _WRITERS[os.path.splitext(path)[1]](temporary) as write:
         for part in parts:
             write(_read(part))
@@ -48,6 +55,20 @@ def _read(part):
     import pyarrow.parquet
 
     return pyarrow.parquet.read_table(part)
+
+
+def _write_vectors(parts, path):
+    import pyarrow.parquet
+
+    facts = [pyarrow.parquet.ParquetFile(part) for part in parts]
+    shape = sum(file.metadata.num_rows for file in facts), facts[0].schema_arrow.field("vector").type.list_size
+    # An open file keeps the name, to which NumPy would add an ending.
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        for part in parts:
+            rows = _read(part).column("vector").to_pylist()
+            missing = [np.nan] * shape[1]
+            file.write(np.array([missing if row is None else row for row in rows], "<f4").tobytes())
 
 
 def _flat(table):

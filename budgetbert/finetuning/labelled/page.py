@@ -20,6 +20,10 @@ TITLES = {
     "answerable_f1": "F1 where there is an answer",
     "answerable_exact_match": "Exact match where there is an answer",
     "unanswerable_accuracy": "No answer where there is none",
+    "ndcg_at_10": "nDCG@10",
+    "recall_at_1": "Recall@1",
+    "recall_at_10": "Recall@10",
+    "mrr": "Mean reciprocal rank",
 }
 PARTS = {"dev": "held out", "test": "test"}
 # What costs nothing, by its key in `metrics.json`, as people read it.
@@ -28,6 +32,9 @@ BASELINES = {
     "majority": "always the usual label",
     "sentence": "a name or number of the sentence most like the question",
     "none": "never an answer",
+    "tfidf_cosine": "cosines of TF-IDF",
+    "bm25": "BM25",
+    "static": "means of its token vectors",
 }
 
 

@@ -49,6 +49,11 @@ def predict(options, labeller_of, load_model=load_any):
             f"--model {options.model} holds a {type(model).__name__}, which labels no texts: give the model.keras of a "
             "finetuning."
         )
+    if options.output.endswith(".npy") and not any(field.name == "vector" for field in labeller.fields):
+        raise InputError(
+            f"--output {options.output} is for vectors, and --model {options.model} gives labels: let it end in "
+            ".jsonl, .csv or .parquet."
+        )
     columns = choose_columns(
         f"--input {options.input}", records.names, options.text, options.text_pair, with_label=False, pair=labeller.pair
     )

@@ -99,8 +99,8 @@ def test_baselines_are_judged_as_the_model_is(monkeypatch):
     part = Examples((["cat", "dog"], ["kitten", "puppy"]), None, ())
     task = Task("embed", "Embeddings", ("a", "b"), None, (), ("ndcg_at_10",), None, (), ())
     found = baselines(task, {"train": part, "dev": part}, pretrained)
-    assert set(found) == {"tfidf", "bm25", "static"}
+    assert set(found) == {"tfidf_cosine", "bm25", "static"}
     # Word counts have nothing in common here; the vectors of the words do.
     assert found["static"]["dev"]["recall_at_1"] == 1.0
-    assert found["tfidf"]["dev"]["recall_at_1"] == found["bm25"]["dev"]["recall_at_1"] == 0.0
+    assert found["tfidf_cosine"]["dev"]["recall_at_1"] == found["bm25"]["dev"]["recall_at_1"] == 0.0
     np.testing.assert_allclose(unit(np.array([[3.0, 4.0], [0, 0]])), [[0.6, 0.8], [0, 0]])
