@@ -8,7 +8,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from budgetbert import files
 from budgetbert.errors import InputError
 from budgetbert.export.formats import FORMATS
-from budgetbert.models import BertBudgetTextClassifier, BertBudgetTokenClassifier
+from budgetbert.models import BertBudgetTextClassifier, BertBudgetTextEmbedder, BertBudgetTokenClassifier
 from budgetbert.models.hugging_face import has_architecture
 from budgetbert.models.logits import problem_type
 from budgetbert.reporting import page as pages
@@ -44,14 +44,14 @@ def render(model, model_path, export_format, name):
     """Returns the card as Markdown (str); arguments as `write_card`."""
     folder = os.path.dirname(os.path.abspath(model_path))
     classifies, trust = isinstance(model, BertBudgetTextClassifier), not has_architecture(model)
-    tags = isinstance(model, BertBudgetTokenClassifier)
+    tags, embeds = isinstance(model, BertBudgetTokenClassifier), isinstance(model, BertBudgetTextEmbedder)
     glue = _read_glue(folder) or {}
     tasks, finetuning = glue.get("tasks") or {}, glue.get("finetuning") or {}
     run, finished = _read_run(folder)
     data = ModelCardData(
         model_name=name,
-        library_name="transformers" if export_format == "transformers" else "keras",
-        pipeline_tag="text-classification" if classifies else "token-classification" if tags else "fill-mask",
+        library_name=_library(export_format, embeds),
+        pipeline_tag=_pipeline(model),
         eval_results=list(_eval_results(tasks)) or None,
     )
     text = pages.render(
@@ -62,6 +62,7 @@ def render(model, model_path, export_format, name):
         labels=getattr(model, "label_names", None),
         classifies=classifies,
         tags=tags,
+        embeds=embeds,
         problem=problem_type(model),
         title=_title(model),
         format=FORMATS[export_format].description,
@@ -82,7 +83,25 @@ def render(model, model_path, export_format, name):
     return f"---\n{data.to_yaml()}\n---\n\n{text}\n"
 
 
+def _library(export_format, embeds):
+    if export_format != "transformers":
+        return "keras"
+    return "sentence-transformers" if embeds else "transformers"
+
+
+def _pipeline(model):
+    """Returns what the hub calls the task of a model."""
+    names = {
+        BertBudgetTextClassifier: "text-classification",
+        BertBudgetTokenClassifier: "token-classification",
+        BertBudgetTextEmbedder: "sentence-similarity",
+    }
+    return next((name for task, name in names.items() if isinstance(model, task)), "fill-mask")
+
+
 def _title(model):
+    if isinstance(model, BertBudgetTextEmbedder):
+        return "Text embedder"
     if isinstance(model, BertBudgetTokenClassifier):
         return "Token classifier"
     if not isinstance(model, BertBudgetTextClassifier):
@@ -93,7 +112,7 @@ def _title(model):
 
 def _inputs(model):
     """Returns what each snippet gives the model, as Python."""
-    if isinstance(model, BertBudgetTokenClassifier):
+    if isinstance(model, (BertBudgetTokenClassifier, BertBudgetTextEmbedder)):
         texts = _quoted(_TEXTS)
         request = _quoted({"instances": [{"text": text} for text in _TEXTS]})
         return {"keras_texts": texts, "torch_texts": texts, "request": request}

@@ -8,7 +8,7 @@ import warnings
 import torch
 
 from budgetbert.export.tokenizer_file import write_tokenizer
-from budgetbert.models import BertBudgetMaskedLM
+from budgetbert.models import BertBudgetMaskedLM, BertBudgetTextEmbedder
 from budgetbert.models.hugging_face import to_torch
 from budgetbert.models.logits import label_names, problem_type
 
@@ -29,13 +29,30 @@ class _OnTokens(torch.nn.Module):
         return outputs.logits if self.classifies else (outputs.hidden_states[-1], outputs.logits)
 
 
+class _ToVectors(torch.nn.Module):
+    """The vectors of an embedder's encoder in PyTorch."""
+
+    def __init__(self, hf_model, pooling, normalize):
+        super().__init__()
+        self.hf_model, self.pooling, self.normalize = hf_model, pooling, normalize
+
+    def forward(self, token_ids, padding_mask, segment_ids):
+        hidden = self.hf_model(token_ids, padding_mask, segment_ids, return_dict=True).last_hidden_state
+        if self.pooling == "first":
+            vectors = hidden[:, 0]
+        else:
+            used = padding_mask[:, :, None].to(hidden.dtype)
+            vectors = (hidden * used).sum(1) / used.sum(1).clamp(min=1.0)
+        return torch.nn.functional.normalize(vectors, dim=-1) if self.normalize else vectors
+
+
 def write_onnx(model, directory, weights):
     """Writes `model.onnx` and `tokenizer.json`.
 
     The graph takes int32 tensors `[batch, length]` of any size up to the model's positions, `token_ids`, `padding_mask`
     and `segment_ids`. It returns `logits`: `[batch, num_classes]`, before a classifier's `activation`; `[batch, length,
     tags]`, of a token classifier; or `[batch, length, vocabulary_size]` and, of a masked-LM, also `hidden_states`
-    `[batch, length, width]`.
+    `[batch, length, width]`; of an embedder `vector` `[batch, width]`.
 
     Args:
         model: `BertBudgetTextClassifier`, `BertBudgetTokenClassifier` or `BertBudgetMaskedLM`, on any backend.
@@ -47,14 +64,17 @@ def write_onnx(model, directory, weights):
         Dict of facts for `export.json`.
     """
     path, problem = os.path.join(directory, "model.onnx"), problem_type(model)
-    classifies = not isinstance(model, BertBudgetMaskedLM)
+    embeds, classifies = isinstance(model, BertBudgetTextEmbedder), not isinstance(model, BertBudgetMaskedLM)
+    hf_model = to_torch(model)
+    module = _ToVectors(hf_model, model.pooling, model.normalize) if embeds else _OnTokens(hf_model, classifies)
+    names = ["vector"] if embeds else ["logits"] if classifies else ["hidden_states", "logits"]
     rows = torch.export.Dim("batch"), torch.export.Dim("length", max=model.backbone.max_sequence_length)
     with _quiet():
         program = torch.onnx.export(
-            _OnTokens(to_torch(model), classifies).eval(),
+            module.eval(),
             tuple(torch.ones(2, 7, dtype=torch.int32) for _ in INPUTS),
             input_names=INPUTS,
-            output_names=["logits"] if classifies else ["hidden_states", "logits"],
+            output_names=names,
             dynamic_shapes=tuple(dict(enumerate(rows)) for _ in INPUTS),
             opset_version=OPSET,
             dynamo=True,

@@ -6,7 +6,12 @@ import tensorflow as tf
 from budgetbert.errors import InputError
 from budgetbert.export.packing import pack
 from budgetbert.export.tagging_signature import tagging
-from budgetbert.models import BertBudgetMaskedLM, BertBudgetTextClassifier, BertBudgetTokenClassifier
+from budgetbert.models import (
+    BertBudgetMaskedLM,
+    BertBudgetTextClassifier,
+    BertBudgetTextEmbedder,
+    BertBudgetTokenClassifier,
+)
 from budgetbert.models.logits import label_names, problem_type
 
 # `fill_mask` returns so many tokens per mask.
@@ -37,6 +42,9 @@ def endpoints(model, in_scope):
         Dict of name to `tf.function` of string tensors `[batch]`, which returns a dict of tensors `[batch, ...]`.
     """
     tokenizer, length = model.preprocessor.tokenizer, model.backbone.max_sequence_length
+    if isinstance(model, BertBudgetTextEmbedder):
+        # A vector that is compared with those of an index has to be made as they were.
+        length = model.preprocessor.sequence_length
     vocabulary = tf.constant([tokenizer.id_to_token(i) for i in range(tokenizer.vocabulary_size())])
 
     def tokenize(*texts):
@@ -69,6 +77,10 @@ def endpoints(model, in_scope):
             "mean": tf.reduce_sum(hidden * weights, axis=1) / tf.reduce_sum(weights, axis=1),
         }
 
+    def to_vector(text):
+        with in_scope():
+            return {"vector": model(pack(tokenizer, [text], length), training=False)}
+
     def fill_mask(text):
         asserted = tf.debugging.assert_positive(tf.size(text), "fill_mask needs at least one text.")
         # The head cannot gather from an empty batch.
@@ -92,6 +104,8 @@ def endpoints(model, in_scope):
         functions, names = {"serving_default": classify}, ("text_a", "text_b") if model.pair else ("text",)
     elif isinstance(model, BertBudgetTokenClassifier):
         functions, names = {"serving_default": tagging(model, in_scope)}, ("text",)
+    elif isinstance(model, BertBudgetTextEmbedder):
+        functions, names = {"serving_default": to_vector}, ("text",)
     else:
         functions, names = {"serving_default": embed, "fill_mask": fill_mask}, ("text",)
     functions["tokenize"] = tokenize

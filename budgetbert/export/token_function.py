@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from budgetbert.models import BertBudgetMaskedLM, BertBudgetTextClassifier
+from budgetbert.models import BertBudgetMaskedLM, BertBudgetTextClassifier, BertBudgetTextEmbedder
 
 
 def token_function(model, batch=None, length=None):
@@ -17,12 +17,12 @@ def token_function(model, batch=None, length=None):
         `tf.function` of int32 tensors `[batch, length]`: `token_ids`, `padding_mask` and `segment_ids`. It returns a
         dict with `logits`: `[batch, num_classes]`, before a classifier's `activation`, `[batch, length, tags]` of a
         token classifier; or `[batch, length, vocabulary_size]` and, of a masked-LM, also `hidden_states` `[batch,
-        length, width]`.
+        length, width]`; of an embedder one with `vector` `[batch, width]`.
     """
 
     def classify(token_ids, padding_mask, segment_ids):
         inputs = {"token_ids": token_ids, "padding_mask": padding_mask, "segment_ids": segment_ids}
-        return {"logits": classifier(inputs, training=False)}
+        return {"vector" if isinstance(model, BertBudgetTextEmbedder) else "logits": classifier(inputs, training=False)}
 
     def encode(token_ids, padding_mask, segment_ids):
         inputs = {"token_ids": token_ids, "padding_mask": padding_mask, "segment_ids": segment_ids}

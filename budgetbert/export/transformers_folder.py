@@ -7,6 +7,8 @@ import shutil
 
 from budgetbert.models.hugging_face import has_architecture, to_torch, to_transformers
 from budgetbert.models.loading import check_vocabulary
+from budgetbert.models.sentence_transformers_folder import write_settings
+from budgetbert.models.text_embedder import BertBudgetTextEmbedder
 from budgetbert.tokenization.vocabulary import standalone_tokenizer
 
 
@@ -14,9 +16,9 @@ def write_transformers(model, directory, weights="float32"):
     """Writes a model and its tokenizer for `transformers.Auto...from_pretrained(directory)`.
 
     Args:
-        model: `BertBudgetTextClassifier`, `BertBudgetTokenClassifier` or `BertBudgetMaskedLM` with a preprocessor.
-            Crammed-BERT's architecture is written with `modeling_budgetbert.py`, and loads with
-            `trust_remote_code=True`.
+        model: one of our tasks with a preprocessor. The folder of a `BertBudgetTextEmbedder` is one of
+            sentence-transformers, too, with pooling and normalisation. Crammed-BERT's architecture is written with
+            `modeling_budgetbert.py`, and loads with `trust_remote_code=True`.
         directory: string. An existing folder.
         weights: `"float32"` (default) or `"float16"`.
 
@@ -45,6 +47,8 @@ def write_transformers(model, directory, weights="float32"):
     # vocab.txt is for BertTokenizer and for people; AutoTokenizer reads tokenizer.json.
     with open(os.path.join(directory, "vocab.txt"), "w", encoding="utf-8") as file:
         file.writelines(f"{token}\n" for token in model.preprocessor.tokenizer.get_vocabulary())
+    if isinstance(model, BertBudgetTextEmbedder):
+        write_settings(model, directory)
     return {
         "architecture": type(hf_model).__name__,
         "trust_remote_code": not has_architecture(model),

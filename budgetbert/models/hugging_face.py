@@ -8,8 +8,21 @@ import numpy as np
 from keras import ops
 
 from budgetbert.layers.embedding import sinusoid
-from budgetbert.models import BertBudget, BertBudgetMaskedLM, BertBudgetTextClassifier, BertBudgetTokenClassifier
-from budgetbert.models.hugging_face_heads import TASKS, head_config, make_classifier, make_tagger, task_name
+from budgetbert.models import (
+    BertBudget,
+    BertBudgetMaskedLM,
+    BertBudgetTextClassifier,
+    BertBudgetTextEmbedder,
+    BertBudgetTokenClassifier,
+)
+from budgetbert.models.hugging_face_heads import (
+    TASKS,
+    auto_class,
+    head_config,
+    make_classifier,
+    make_tagger,
+    task_name,
+)
 from budgetbert.models.hugging_face_weights import assign, assign_back
 from budgetbert.models.quantization import check_not_quantized
 from budgetbert.presets import pooler_dim_of
@@ -78,6 +91,8 @@ def to_transformers(model):
     with torch.no_grad():
         if isinstance(model, BertBudgetMaskedLM) and not model.output_bias:
             hf_model.cls.predictions.bias.zero_()
+        if isinstance(model, BertBudgetTextEmbedder):  # whose vectors have no use for a pooler
+            hf_model.pooler.dense.weight.zero_()
     assign(hf_model, model, family)
     return hf_model.eval()
 
@@ -123,6 +138,8 @@ def from_transformers(hf_model, preprocessor=None, pair=False, **kwargs):
         model = make_classifier(encoder, config, preprocessor=preprocessor, pair=pair)
     elif task == "ForTokenClassification":
         model = make_tagger(encoder, config, preprocessor)
+    elif task == "Model":
+        model = BertBudgetTextEmbedder(encoder, preprocessor)
     else:
         model = BertBudgetMaskedLM(encoder, preprocessor)
     assign_back(hf_model, model, family)
@@ -153,10 +170,10 @@ def to_torch(model):
     task = task_name(model)
     hf_class = getattr(modeling, f"BudgetBert{task}")
     modeling.BudgetBertConfig.register_for_auto_class()
-    hf_class.register_for_auto_class(f"AutoModel{task}")
+    hf_class.register_for_auto_class(auto_class(task))
     if isinstance(model, BertBudgetTextClassifier):
         head = {"pooler_size": model.pooler.units, **head_config(model)}
-    elif isinstance(model, BertBudgetTokenClassifier):
+    elif isinstance(model, (BertBudgetTokenClassifier, BertBudgetTextEmbedder)):
         head = {"pooler_size": pooler_dim_of(encoder.get_config()), **head_config(model)}
     else:
         head = {
@@ -177,7 +194,7 @@ def to_torch(model):
         scale = float(ops.convert_to_numpy(encoder.embeddings.position_scale.value))
         table = scale * sinusoid(encoder.max_sequence_length, encoder.hidden_dim)
         with torch.no_grad():
-            hf_model.budgetbert.positions.weight.copy_(torch.from_numpy(table))
+            _encoder_of(hf_model).positions.weight.copy_(torch.from_numpy(table))
     return hf_model.eval()
 
 
@@ -204,6 +221,8 @@ def from_torch(hf_model, preprocessor=None, pair=False, **kwargs):
         model = make_classifier(encoder, config, **options)
     elif type(hf_model).__name__.endswith("ForTokenClassification"):
         model = make_tagger(encoder, config, preprocessor)
+    elif type(hf_model).__name__.endswith("Model"):
+        model = BertBudgetTextEmbedder(encoder, preprocessor)
     else:
         heads = {"head_transform": config.head_transform, "output_bias": config.output_bias}
         model = BertBudgetMaskedLM(encoder, preprocessor, **heads)
@@ -217,11 +236,16 @@ def _position_of(hf_model):
     """Returns the arguments (dict) of `BertBudget` for the positions of a model, and the scale of a sinusoid if any."""
     if hf_model.config.rotary_base is not None:
         return {"position": "rotary", "rotary_base": hf_model.config.rotary_base}, None
-    positions = hf_model.budgetbert.positions.weight.detach().cpu().float().numpy()
+    positions = _encoder_of(hf_model).positions.weight.detach().cpu().float().numpy()
     scale = positions[0, 1]  # The sinusoid is 1 there.
     if np.allclose(positions, scale * sinusoid(*positions.shape), rtol=0, atol=1e-3 * abs(scale)):
         return {"position": "scaled_sinusoidal"}, scale
     return {"position": "learned"}, None
+
+
+def _encoder_of(hf_model):
+    """Returns the `BudgetBertModel` of a task, or the model itself where it is one."""
+    return getattr(hf_model, "budgetbert", hf_model)
 
 
 def _config_of(encoder, names):

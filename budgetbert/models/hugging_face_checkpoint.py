@@ -4,9 +4,11 @@ import json
 import os
 import warnings
 
-from budgetbert.models import BertBudgetTokenizer
+from budgetbert.models import BertBudgetTextEmbedder, BertBudgetTokenizer
 from budgetbert.models.crammed_checkpoint import MODEL_TYPE, load_crammed
 from budgetbert.models.hugging_face import FAMILIES, TASKS, from_torch, from_transformers
+from budgetbert.models.hugging_face_heads import auto_class
+from budgetbert.models.sentence_transformers_folder import read_settings
 from budgetbert.models.task import RandomHead
 from budgetbert.tokenization.hugging_face import read_tokenizer
 
@@ -25,7 +27,8 @@ def load_transformers(directory, sequence_length=128, **kwargs):
 
     Returns:
         `BertBudgetMaskedLM`, or `BertBudgetTextClassifier` or `BertBudgetTokenClassifier` if the checkpoint is a
-        sequence or token classifier, with a preprocessor. What has no equal here is a `ValueError`; a head that the
+        sequence or token classifier, or `BertBudgetTextEmbedder` of a folder of sentence-transformers, with a
+        preprocessor. What has no equal here is a `ValueError`; a head that the
         checkpoint does not have starts at random, with a warning.
     """
     import transformers
@@ -37,7 +40,11 @@ def load_transformers(directory, sequence_length=128, **kwargs):
     if family != "budgetbert" and family not in FAMILIES:
         code = ", which needs code of its own that is not run" if "auto_map" in config else ""
         raise ValueError(f"{directory} is a model of type {family!r}{code}: only BERT and Megatron-BERT convert.")
-    task = next((task for task in TASKS if any(name.endswith(task) for name in names)), "ForMaskedLM")
+    heads = [task for task in TASKS if task != "Model"]
+    task = next((task for task in heads if any(name.endswith(task) for name in names)), "ForMaskedLM")
+    settings = read_settings(directory)
+    if settings is not None:
+        task, sequence_length = "Model", settings.pop("sequence_length") or sequence_length
     if family == "budgetbert":  # AutoTokenizer would wonder aloud at a model type that it does not know.
         hf_tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(directory)
     else:
@@ -45,12 +52,13 @@ def load_transformers(directory, sequence_length=128, **kwargs):
     tokenizer = our_tokenizer(hf_tokenizer)
     hf_model = _load_model(directory, family, task)
     convert = from_torch if family == "budgetbert" else from_transformers
-    return convert(
+    model = convert(
         hf_model,
         preprocessor=TASKS[task].preprocessor_cls(tokenizer, sequence_length),
         pair=getattr(hf_model.config, "pair", _read_record(directory).get("pair", False)),
         **kwargs,
     )
+    return model if settings is None else BertBudgetTextEmbedder(model.backbone, model.preprocessor, **settings)
 
 
 def _load_model(directory, family, task):
@@ -62,10 +70,14 @@ def _load_model(directory, family, task):
 
         load, options = getattr(modeling_budgetbert, f"BudgetBert{task}").from_pretrained, {}
     else:
-        load, options = getattr(transformers, f"AutoModel{task}").from_pretrained, {"trust_remote_code": False}
+        load, options = getattr(transformers, auto_class(task)).from_pretrained, {"trust_remote_code": False}
     hf_model, found = load(directory, output_loading_info=True, **options)
     encoder = f"{hf_model.base_model_prefix}."
-    missing = [name for name in sorted(found["missing_keys"]) if name.startswith(encoder)]
+    if task == "Model":  # It is the encoder itself, and its pooler is not used.
+        missing = [name for name in sorted(found["missing_keys"]) if not name.startswith("pooler.")]
+        found["missing_keys"] = missing
+    else:
+        missing = [name for name in sorted(found["missing_keys"]) if name.startswith(encoder)]
     if missing:
         raise ValueError(f"{directory} lacks {len(missing)} of the encoder's weights, as {missing[0]}.")
     if found["missing_keys"]:

@@ -3,7 +3,12 @@
 import keras
 
 from budgetbert.errors import InputError
-from budgetbert.models import BertBudgetMaskedLM, BertBudgetTextClassifier, BertBudgetTokenClassifier
+from budgetbert.models import (
+    BertBudgetMaskedLM,
+    BertBudgetTextClassifier,
+    BertBudgetTextEmbedder,
+    BertBudgetTokenClassifier,
+)
 from budgetbert.models.logits import problem_type
 
 # What the classes of Transformers are called behind the name of the architecture, and the tasks that they are here.
@@ -11,6 +16,7 @@ TASKS = {
     "ForMaskedLM": BertBudgetMaskedLM,
     "ForSequenceClassification": BertBudgetTextClassifier,
     "ForTokenClassification": BertBudgetTokenClassifier,
+    "Model": BertBudgetTextEmbedder,
 }
 
 
@@ -19,9 +25,14 @@ def task_name(model):
     return next(name for name, task in TASKS.items() if isinstance(model, task))
 
 
+def auto_class(task):
+    """Returns the `Auto...` class of Transformers (str) for a key of `TASKS`; that of an encoder is "AutoModel"."""
+    return f"AutoModel{task.removeprefix('Model')}"
+
+
 def head_config(model):
-    """Returns the entries of a Hugging Face config that say what a classifier's logits mean, none of a masked-LM."""
-    if isinstance(model, BertBudgetMaskedLM):
+    """Returns the entries of a Hugging Face config that say what a classifier's logits mean, none of others."""
+    if isinstance(model, (BertBudgetMaskedLM, BertBudgetTextEmbedder)):
         return {}
     if isinstance(model, BertBudgetTokenClassifier):
         return {**_names_config(model.label_names), "classifier_dropout": model.dropout}

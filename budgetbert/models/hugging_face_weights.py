@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from budgetbert.models import BertBudgetMaskedLM, BertBudgetTextClassifier
+from budgetbert.models import BertBudgetMaskedLM, BertBudgetTextClassifier, BertBudgetTextEmbedder
 
 # The names of our layers in PyTorch; those of `_OF_BLOCK` stand behind the name of the block.
 _BERT = {
@@ -56,7 +56,7 @@ def assign(hf_model, model, family):
     """
     import torch
 
-    hf_variables = dict(hf_model.named_parameters())
+    hf_variables = _parameters(hf_model)
     with torch.no_grad():
         for variable, names in _variables(model, _LAYERS[family]):
             parts = np.split(ops.convert_to_numpy(variable.value).astype("float32"), len(names), axis=-1)
@@ -67,10 +67,18 @@ def assign(hf_model, model, family):
 
 def assign_back(hf_model, model, family):
     """Copies the weights of a PyTorch model into the variables of a model of ours; arguments as `assign`."""
-    hf_variables = dict(hf_model.named_parameters())
+    hf_variables = _parameters(hf_model)
     for variable, names in _variables(model, _LAYERS[family]):
         parts = [hf_variables[name].detach().cpu().float().numpy() for name in names]
         variable.assign(np.concatenate([p.T if _is_kernel(variable) else p for p in parts], axis=-1))
+
+
+def _parameters(hf_model):
+    """Returns the parameters of a PyTorch model by name: those of an encoder alone as in a task, behind its prefix."""
+    parameters, prefix = dict(hf_model.named_parameters()), f"{hf_model.base_model_prefix}."
+    if any(name.startswith(prefix) for name in parameters):
+        return parameters
+    return {f"{prefix}{name}": parameter for name, parameter in parameters.items()}
 
 
 def _is_kernel(variable):
@@ -105,9 +113,9 @@ def _variables(model, names):
         ]
     if isinstance(model, BertBudgetTextClassifier):
         layers += [(model.pooler, "pooler", ""), (model.logits, "classifier", "")]
-    elif not isinstance(model, BertBudgetMaskedLM):
+    elif not isinstance(model, (BertBudgetMaskedLM, BertBudgetTextEmbedder)):
         layers += [(model.logits, "token_classifier", "")]
-    elif model.head_transform:
+    elif getattr(model, "head_transform", False):
         layers += [(model.head.transform_dense, "transform", ""), (model.head.transform_norm, "transform_norm", "")]
     for layer, part, prefix in layers:
         if layer is not None:
