@@ -27,12 +27,12 @@ flags.DEFINE_string("text_pair", None, "The column with the second of two texts.
 flags.DEFINE_string("label", None, "The column with the label; by default the header says it.")
 flags.DEFINE_string("negative", None, "Of embed: the column with a text that does not belong to the two.")
 flags.DEFINE_string("sizes", None, "Of embed: sizes at which the first numbers of a vector serve too, as 64,32.")
-flags.DEFINE_float("temperature", 0.05, "Of embed: by which cosines are divided.", 1e-3, 10.0)
-flags.DEFINE_enum("pooling", "mean", ["mean", "first"], "Of embed: the mean over the tokens, or the first one.")
+flags.DEFINE_float("temperature", None, "Of embed: by which cosines are divided; by default 0.05.", 1e-3, 10.0)
+flags.DEFINE_enum("pooling", None, ["mean", "first"], "Of embed: mean over the tokens, as by default, or first one.")
 flags.DEFINE_string("output_dir", None, "For model.keras, metrics.json and page; the same command on it goes on.")
 flags.DEFINE_float("learning_rate", None, "The peak; by default from the encoder's width.", 1e-9, 1.0)
 flags.DEFINE_integer("epochs", None, "By default from the number of examples.", 1, 10_000)
-flags.DEFINE_integer("batch_size", None, "Examples of an update; by default 16.", 1, 65_536)
+flags.DEFINE_integer("batch_size", None, "Examples of an update; by default 16, of embed 64.", 1, 65_536)
 flags.DEFINE_integer("sequence_length", None, "Longer texts are cut to so many tokens; by default 128.", 8, 65_536)
 flags.DEFINE_integer("max_train_examples", None, "Train on so many at most, the labels in their shares.", 1, 2**31)
 flags.DEFINE_enum("precision", "auto", ["auto", "float32", "mixed_bfloat16", "mixed_float16"], "What to compute in.")
@@ -47,6 +47,10 @@ def main():
     command_line.check_output_dir(given.output_dir)
     if given.learning_rate is not None and math.isnan(given.learning_rate):
         raise InputError("--learning_rate nan is no number: give one such as 3e-4.")
+
+    for name in ("negative", "sizes", "temperature", "pooling"):
+        if getattr(given, name) is not None and given.task != "embed":
+            raise InputError(f"--{name} belongs to --task embed, and --task is {given.task}: leave it out.")
 
     labelled = read(given)
     command_line.start_keras()

@@ -18,6 +18,7 @@ from budgetbert.reporting.numbers import counted
 
 # The texts of a batch are what each anchor is held against, so that batches are larger than those of classes.
 BATCH_SIZE = 64
+TEMPERATURE, POOLING = 0.05, "mean"
 # A search among so many texts takes seconds, and its figures are within a point of those of all.
 _MOST_HELD_OUT = 2_000
 _FEWEST = 10
@@ -188,10 +189,15 @@ def read_pairs(given):
         examples["train"] = sample(examples["train"], given.max_train_examples, task)
         told += [f"train: {note}." for note in examples["train"].notes]
     why = f"{_WHAT[train.kind]}, by the columns"
-    settings = {"sizes": _sizes(given.sizes), "temperature": given.temperature, "pooling": given.pooling}
+    settings = {
+        "sizes": _sizes(given.sizes),
+        "temperature": given.temperature or TEMPERATURE,
+        "pooling": given.pooling or POOLING,
+    }
     return Labelled(
         *(_kind(task), why, train.columns, task, examples, tuple(told), counts),
         make_head=lambda: _make_head(task, settings),
+        settings={**settings, "sizes": list(settings["sizes"])},
     )
 
 

@@ -31,6 +31,7 @@ class Labelled:
         told: tuple of str, sentences for people.
         counts: dict, what `metrics.json` says of the data.
         make_head: function that returns the head of `Finetuning`, as `judging.JudgedTextHead`. It imports Keras.
+        settings: dict that JSON can hold: what beside the protocol decides the result. Defaults to nothing.
     """
 
     kind: object
@@ -41,6 +42,7 @@ class Labelled:
     told: tuple
     counts: dict
     make_head: object
+    settings: dict = dataclasses.field(default_factory=dict)
 
 
 class _Part:

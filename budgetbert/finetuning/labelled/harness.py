@@ -50,6 +50,7 @@ def _finetune(options, labelled, load_model, signals):
         raise InputError(f"--sequence_length {options.sequence_length} is more than the model's {longest} positions.")
     protocol = _protocol(options, labelled.kind, pretrained.config["hidden_dim"], len(examples["train"]))
     identity = {"recipe": "finetune", "model": pretrained.fingerprint, "precision_asked": options.precision}
+    identity |= labelled.settings
     run = Run(options.output_dir)
     data = {flag: part.fingerprint for flag, part in examples.items()}
     decisive = {"protocol": protocol.settings, "seeds": seeds, "task": task.name, "data": data, **identity}
@@ -87,7 +88,7 @@ def _finetune(options, labelled, load_model, signals):
             "pretraining": pretraining_of(options.model),
             "data": {"train": options.train, "columns": dataclasses.asdict(labelled.columns), **labelled.counts},
             "notes": [f"task {task.name}: {labelled.why}", *labelled.told],
-            "settings": {**protocol.settings, "seeds": seeds},
+            "settings": {**protocol.settings, **labelled.settings, "seeds": seeds},
             "finetuning": {
                 "device": device.name,
                 "backend": keras.backend.backend(),

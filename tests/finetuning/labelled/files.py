@@ -8,7 +8,7 @@ from tests.finetuning.folder import sentence
 
 FLAGS = (
     *("train", "dev", "test", "text", "text_pair", "label", "learning_rate", "epochs", "batch_size"),
-    *("sequence_length", "max_train_examples", "seeds", "negative", "sizes"),
+    *("sequence_length", "max_train_examples", "seeds", "negative", "sizes", "temperature", "pooling"),
 )
 
 
@@ -18,8 +18,6 @@ def given(**flags):
         "task": "auto",
         "precision": "float32",
         "remat": False,
-        "temperature": 0.05,
-        "pooling": "mean",
         "model": "runs/none/model.keras",
     }
     return types.SimpleNamespace(**values | {key: value and str(value) for key, value in flags.items()})
