@@ -127,16 +127,16 @@ class _Part:
             )
         if self.alike:
             rows = counted(len(self.alike), "row")
-            told.append(f"{rows} with one text twice are left out ({_lines(self.alike)}).")
+            told.append(f"left out: {rows} with one text twice ({_lines(self.alike)}).")
         if self.repeated:
             rows = counted(len(self.repeated), f"repeated {unit}")
-            told.append(f"{rows} count once ({_lines(self.repeated)}).")
-        if self.kind in ("pairs", "triplets"):
+            told.append(f"left out: {rows} ({_lines(self.repeated)}).")
+        if self.flag == "train" and self.kind in ("pairs", "triplets"):
             several = len(self.texts[0]) - len(set(self.texts[0]))
             if several:
                 told.append(
-                    f"{counted(several, unit)} repeat an anchor: another right text of it in the same batch is not "
-                    "counted as wrong."
+                    f"an anchor is there again in {counted(several, unit)}: its other right texts in the same batch are "
+                    "not counted as wrong."
                 )
         if self.unread:
             told.append("the column 'label' is not read; --label label would read scores of pairs from it.")

@@ -56,9 +56,9 @@ def test_rows_that_say_nothing_are_counted_with_their_lines(tmp_path):
     found = read_pairs(given(train=write(tmp_path / "a.csv", ("anchor", "positive"), rows), task="embed"))
     told = " ".join(found.told)
     assert "2 rows of" in told and "(line 42, 46; the first: " in told
-    assert "1 row with one text twice are left out (line 43)" in told
-    assert "1 repeated pair count once (line 44)" in told
-    assert "1 pair repeat an anchor" in told
+    assert "left out: 1 row with one text twice (line 43)" in told
+    assert "left out: 1 repeated pair (line 44)" in told
+    assert "an anchor is there again in 1 pair" in told
     assert found.counts["rows"] == {"train": 37, "dev": 4}
     assert found.counts["unusable_rows"] == {"train": 4}
     assert found.examples["train"].labels is None
