@@ -135,8 +135,8 @@ class _Part:
             several = len(self.texts[0]) - len(set(self.texts[0]))
             if several:
                 told.append(
-                    f"an anchor is there again in {counted(several, unit)}: its other right texts in the same batch are "
-                    "not counted as wrong."
+                    f"an anchor is there again in {counted(several, unit)}: its other right texts in the same batch "
+                    "are not counted as wrong."
                 )
         if self.unread:
             told.append("the column 'label' is not read; --label label would read scores of pairs from it.")
