@@ -47,7 +47,7 @@ AMOUNTS = {
         *('{"num_layers": true}', '{"dropout": NaN}', '{"dropout": -0.1}', '{"norm": "none"}', "[" * 5000),
     ),
 }
-TEXTS = ("preset", "loggers", "tasks", "language", "text", "text_pair", "label")
+TEXTS = ("preset", "loggers", "tasks", "language", "text", "text_pair", "label", "negative", "sizes")
 PATHS = (
     *("initial_model", "keep_an_eye_on", "corpus", "output_dir", "model", "glue_dir", "vocabulary", "vocabulary_from"),
     *("output", "grid", "train", "dev", "test", "input"),
