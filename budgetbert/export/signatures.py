@@ -6,6 +6,7 @@ import tensorflow as tf
 from budgetbert.errors import InputError
 from budgetbert.export.packing import pack
 from budgetbert.export.tagging_signature import tagging
+from budgetbert.export.tokenizer_file import longest_row
 from budgetbert.models import (
     BertBudgetMaskedLM,
     BertBudgetTextClassifier,
@@ -41,10 +42,7 @@ def endpoints(model, in_scope):
     Returns:
         Dict of name to `tf.function` of string tensors `[batch]`, which returns a dict of tensors `[batch, ...]`.
     """
-    tokenizer, length = model.preprocessor.tokenizer, model.backbone.max_sequence_length
-    if isinstance(model, BertBudgetTextEmbedder):
-        # A vector that is compared with those of an index has to be made as they were.
-        length = model.preprocessor.sequence_length
+    tokenizer, length = model.preprocessor.tokenizer, longest_row(model)
     vocabulary = tf.constant([tokenizer.id_to_token(i) for i in range(tokenizer.vocabulary_size())])
 
     def tokenize(*texts):

@@ -87,9 +87,25 @@ def test_onnx_gives_the_same_vectors(tmp_path):
 
     model = embedder()
     write_onnx(model, str(tmp_path), "float32")
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    vectors = session.run(["vector"], encode(tmp_path, TEXTS))[0]
-    np.testing.assert_allclose(vectors, model.encode_text(TEXTS, verbose=0), atol=1e-4)
+    session, texts = onnxruntime.InferenceSession(tmp_path / "model.onnx"), [*TEXTS, "the cat " * 40]
+    vectors = session.run(["vector"], encode(tmp_path, texts))[0]
+    np.testing.assert_allclose(vectors, model.encode_text(texts, verbose=0), atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.without_backend
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")  # that the interpreter moves to another package
+def test_litert_gives_the_same_vector(tmp_path):
+    tf = pytest.importorskip("tensorflow")
+    from budgetbert.export.litert import write_litert
+
+    from .clients import encode
+
+    model = embedder()
+    facts = write_litert(model, str(tmp_path), "float32")
+    inputs = encode(tmp_path, TEXTS[:1], facts["sequence_length"])
+    found = tf.lite.Interpreter(str(tmp_path / "model.tflite")).get_signature_runner()(**inputs)
+    np.testing.assert_allclose(found["vector"], model.encode_text(TEXTS[:1], verbose=0), atol=1e-4)
 
 
 @pytest.mark.without_backend
