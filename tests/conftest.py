@@ -60,13 +60,19 @@ def pytest_unconfigure(config):
         shutil.rmtree(config.compiled, ignore_errors=True)
 
 
+# What is marked runs once, on the backend that stands here.
+_RUNS_ONCE = {
+    "without_backend": ("tensorflow", "no backend takes part; runs once, on TensorFlow"),
+    "any_backend": ("jax", "any backend trains alike; runs once, on JAX, which trains in half the time"),
+}
+
+
 def pytest_collection_modifyitems(items):
-    if os.environ["KERAS_BACKEND"] == "tensorflow":
-        return
-    skip = pytest.mark.skip(reason="no backend takes part; runs once, on TensorFlow")
-    for item in items:
-        if item.get_closest_marker("without_backend"):
-            item.add_marker(skip)
+    for name, (backend, reason) in _RUNS_ONCE.items():
+        if os.environ["KERAS_BACKEND"] != backend:
+            for item in items:
+                if item.get_closest_marker(name):
+                    item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def lines(directory, key):
     return [line for line in Run(str(directory)).lines() if key in line]
 
 
-@pytest.mark.without_backend
+@pytest.mark.any_backend
 def test_batch_and_mask_rate_follow_their_schedules(small_corpus, tmp_path):
     steps, flags = 20, {"batch_ramp": 0.6, "mask_rate": "0.30:0.15", "micro_batch_size": 2}
     train(small_corpus.directory, tmp_path, budget=f"{steps}steps", log_every=EVERY_STEP, **flags)
@@ -49,7 +49,7 @@ def test_batch_and_mask_rate_follow_their_schedules(small_corpus, tmp_path):
     assert lines(tmp_path, "final")[0]["tokens"] == Run(str(tmp_path)).read_json("plan.json")["tokens"]
 
 
-@pytest.mark.without_backend
+@pytest.mark.any_backend
 def test_a_time_budget_ends_at_learning_rate_0_though_the_machine_slows_down(small_corpus, tmp_path):
     slow = SlowStep(lambda seconds: 1.0 if seconds < 50 else 10.0)
     seams = {"log_every": EVERY_STEP, "now": slow.now, "make_step": slow.make_step}
@@ -84,7 +84,7 @@ def test_a_run_that_stops_by_the_way_goes_on_as_if_it_had_not(small_corpus, tmp_
     assert lines(tmp_path / "halved", "mark") == [{"mark": 0.75, "step": 9, "path": "marks/0.75.keras"}]
 
 
-@pytest.mark.without_backend
+@pytest.mark.any_backend
 def test_a_hopeless_run_is_ended_early_and_stays_so(small_corpus, tmp_path):
     assert train(small_corpus.directory, tmp_path, early_stop="3steps:0.1")
     final = lines(tmp_path, "final")[0]
@@ -94,7 +94,7 @@ def test_a_hopeless_run_is_ended_early_and_stays_so(small_corpus, tmp_path):
     assert lines(tmp_path, "final") == [final]
 
 
-@pytest.mark.without_backend
+@pytest.mark.any_backend
 def test_masked_words_are_sampled_by_the_way(small_corpus, tmp_path):
     train(small_corpus.directory, tmp_path)
     sampled = lines(tmp_path, "samples")
@@ -107,7 +107,7 @@ def test_masked_words_are_sampled_by_the_way(small_corpus, tmp_path):
         assert all(0 <= probability <= 1 for _, probability in sample["answers"])
 
 
-@pytest.mark.without_backend
+@pytest.mark.any_backend
 def test_a_run_that_diverges_goes_back_three_times_and_then_says_so(small_corpus, tmp_path):
     flags = {"budget": "600steps", "learning_rate": 300.0, "checkpoint_every": "20steps", "batch_size": 4}
     with pytest.raises(TrainingError, match=r"the loss diverged 4 times.*lower --learning_rate"):
@@ -151,7 +151,7 @@ def test_a_bad_stretch_of_data_is_left_behind(small_corpus, tmp_path, monkeypatc
         assert (one == two).all()
 
 
-@pytest.mark.without_backend
+@pytest.mark.any_backend
 def test_a_checkpoint_that_cannot_be_written_costs_nothing_else(small_corpus, tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -225,7 +225,7 @@ def test_a_signal_during_a_large_batch_is_obeyed_within_a_call(small_corpus, tmp
     assert lines(tmp_path, "learning_rate") == []
 
 
-@pytest.mark.without_backend
+@pytest.mark.any_backend
 def test_trouble_found_at_the_end_is_trouble_all_the_same(small_corpus, tmp_path, monkeypatch):
     read = Loader.micro_batch
 
@@ -245,7 +245,7 @@ def test_trouble_found_at_the_end_is_trouble_all_the_same(small_corpus, tmp_path
     assert lines(tmp_path, "mark")[-1]["step"] == 64
 
 
-@pytest.mark.without_backend
+@pytest.mark.any_backend
 def test_a_signal_at_the_last_validation_leaves_it_to_the_next_start(small_corpus, tmp_path, monkeypatch):
     validate = Validation.__call__
 
