@@ -8,7 +8,12 @@ from huggingface_hub import EvalResult, ModelCardData
 from budgetbert import files
 from budgetbert.errors import InputError
 from budgetbert.export.formats import FORMATS
-from budgetbert.models import BertBudgetTextClassifier, BertBudgetTextEmbedder, BertBudgetTokenClassifier
+from budgetbert.models import (
+    BertBudgetQuestionAnswering,
+    BertBudgetTextClassifier,
+    BertBudgetTextEmbedder,
+    BertBudgetTokenClassifier,
+)
 from budgetbert.models.hugging_face import has_architecture
 from budgetbert.models.logits import problem_type
 from budgetbert.reporting import page as pages
@@ -23,6 +28,7 @@ _METRICS = {
 }
 # What the snippets read.
 _TEXTS = ["The weather is lovely today.", "We never found our way home."]
+_QUESTIONS = ["How is the weather?", "What did we never find?"]
 _MASKED = "The weather is [MASK] today."
 
 
@@ -31,7 +37,7 @@ def write_card(directory, model, model_path, export_format, name):
 
     Args:
         directory: string. The export.
-        model: `BertBudgetTextClassifier`, `BertBudgetTokenClassifier` or `BertBudgetMaskedLM` with a preprocessor.
+        model: one of our tasks, as `BertBudgetMaskedLM`, with a preprocessor.
         model_path: string. The `.keras` file; what stands beside it (a run, `glue.json`) is reported, of a
             finetuned task what `glue.json` above its folder says.
         export_format: string. A key of `FORMATS`.
@@ -44,7 +50,10 @@ def render(model, model_path, export_format, name):
     """Returns the card as Markdown (str); arguments as `write_card`."""
     folder = os.path.dirname(os.path.abspath(model_path))
     classifies, trust = isinstance(model, BertBudgetTextClassifier), not has_architecture(model)
-    tags, embeds = isinstance(model, BertBudgetTokenClassifier), isinstance(model, BertBudgetTextEmbedder)
+    tags, answers, embeds = (
+        isinstance(model, task)
+        for task in (BertBudgetTokenClassifier, BertBudgetQuestionAnswering, BertBudgetTextEmbedder)
+    )
     glue = _read_glue(folder) or {}
     tasks, finetuning = glue.get("tasks") or {}, glue.get("finetuning") or {}
     run, finished = _read_run(folder)
@@ -63,6 +72,7 @@ def render(model, model_path, export_format, name):
         classifies=classifies,
         tags=tags,
         embeds=embeds,
+        answers=answers,
         problem=problem_type(model),
         title=_title(model),
         format=FORMATS[export_format].description,
@@ -94,6 +104,7 @@ def _pipeline(model):
     names = {
         BertBudgetTextClassifier: "text-classification",
         BertBudgetTokenClassifier: "token-classification",
+        BertBudgetQuestionAnswering: "question-answering",
         BertBudgetTextEmbedder: "sentence-similarity",
     }
     return next((name for task, name in names.items() if isinstance(model, task)), "fill-mask")
@@ -104,6 +115,8 @@ def _title(model):
         return "Text embedder"
     if isinstance(model, BertBudgetTokenClassifier):
         return "Token classifier"
+    if isinstance(model, BertBudgetQuestionAnswering):
+        return "Question answering"
     if not isinstance(model, BertBudgetTextClassifier):
         return "Masked language model"
     texts = "two texts" if model.pair else "one text"
@@ -116,6 +129,11 @@ def _inputs(model):
         texts = _quoted(_TEXTS)
         request = _quoted({"instances": [{"text": text} for text in _TEXTS]})
         return {"keras_texts": texts, "torch_texts": texts, "request": request}
+    if isinstance(model, BertBudgetQuestionAnswering):
+        texts = f"{_quoted(_QUESTIONS)}, {_quoted(_TEXTS)}"
+        pairs = zip(_QUESTIONS, _TEXTS, strict=True)
+        request = {"instances": [{"question": question, "context": context} for question, context in pairs]}
+        return {"keras_texts": f"({texts})", "torch_texts": texts, "request": _quoted(request)}
     if not isinstance(model, BertBudgetTextClassifier):
         request = {"signature_name": "fill_mask", "instances": [{"text": _MASKED}]}
         return {"keras_texts": "", "torch_texts": _quoted([_MASKED]), "request": _quoted(request)}

@@ -17,7 +17,7 @@ def write_litert(model, directory, weights):
     slices that a dynamic length takes.
 
     Args:
-        model: `BertBudgetTextClassifier`, `BertBudgetTokenClassifier` or `BertBudgetMaskedLM`.
+        model: one of our tasks, as `BertBudgetMaskedLM`.
         directory: string. An existing folder.
         weights: `"float32"`, `"float16"` (half-precision weights) or `"int8"` (weights in 8 bits, activations quantized
             at run time).

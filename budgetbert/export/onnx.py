@@ -8,7 +8,7 @@ import warnings
 import torch
 
 from budgetbert.export.tokenizer_file import write_tokenizer
-from budgetbert.models import BertBudgetMaskedLM, BertBudgetTextEmbedder
+from budgetbert.models import BertBudgetMaskedLM, BertBudgetQuestionAnswering, BertBudgetTextEmbedder
 from budgetbert.models.hugging_face import to_torch
 from budgetbert.models.logits import label_names, problem_type
 
@@ -18,15 +18,16 @@ INPUTS = ("token_ids", "padding_mask", "segment_ids")
 
 
 class _OnTokens(torch.nn.Module):
-    """A model of ours in PyTorch under the names of its inputs here: the logits and, of a masked-LM, hidden states."""
+    """A model of ours in PyTorch under the names of its inputs here, and with the outputs that are asked for."""
 
-    def __init__(self, hf_model, classifies):
+    def __init__(self, hf_model, outputs):
         super().__init__()
-        self.hf_model, self.classifies = hf_model, classifies
+        self.hf_model, self.outputs = hf_model, outputs
 
     def forward(self, token_ids, padding_mask, segment_ids):
         outputs = self.hf_model(token_ids, padding_mask, segment_ids, output_hidden_states=True, return_dict=True)
-        return outputs.logits if self.classifies else (outputs.hidden_states[-1], outputs.logits)
+        found = {**outputs, "hidden_states": outputs.hidden_states[-1]}
+        return tuple(found[name] for name in self.outputs)
 
 
 class _ToVectors(torch.nn.Module):
@@ -52,10 +53,11 @@ def write_onnx(model, directory, weights):
     The graph takes int32 tensors `[batch, length]` of any size up to the model's positions, `token_ids`, `padding_mask`
     and `segment_ids`. It returns `logits`: `[batch, num_classes]`, before a classifier's `activation`; `[batch, length,
     tags]`, of a token classifier; or `[batch, length, vocabulary_size]` and, of a masked-LM, also `hidden_states`
-    `[batch, length, width]`; of an embedder `vector` `[batch, width]`.
+    `[batch, length, width]`. A question-answering model returns `start_logits` and `end_logits`, `[batch, length]`; an
+    embedder `vector` `[batch, width]`.
 
     Args:
-        model: `BertBudgetTextClassifier`, `BertBudgetTokenClassifier` or `BertBudgetMaskedLM`, on any backend.
+        model: one of our tasks, as `BertBudgetMaskedLM`, on any backend.
         directory: string. An existing folder.
         weights: `"float32"`, or `"int8"`: kernels and tables in 8 bits, products of integers, activations quantized at
             run time.
@@ -64,10 +66,8 @@ def write_onnx(model, directory, weights):
         Dict of facts for `export.json`.
     """
     path, problem = os.path.join(directory, "model.onnx"), problem_type(model)
-    embeds, classifies = isinstance(model, BertBudgetTextEmbedder), not isinstance(model, BertBudgetMaskedLM)
-    hf_model = to_torch(model)
-    module = _ToVectors(hf_model, model.pooling, model.normalize) if embeds else _OnTokens(hf_model, classifies)
-    names = ["vector"] if embeds else ["logits"] if classifies else ["hidden_states", "logits"]
+    embeds, hf_model, names = isinstance(model, BertBudgetTextEmbedder), to_torch(model), _outputs(model)
+    module = _ToVectors(hf_model, model.pooling, model.normalize) if embeds else _OnTokens(hf_model, names)
     rows = torch.export.Dim("batch"), torch.export.Dim("length", max=model.backbone.max_sequence_length)
     with _quiet():
         program = torch.onnx.export(
@@ -86,6 +86,15 @@ def write_onnx(model, directory, weights):
     write_tokenizer(model, directory)
     facts = {"labels": label_names(model), "problem_type": problem, "pair": getattr(model, "pair", False)}
     return {"opset": OPSET, "weights": weights, "inputs": list(INPUTS), **facts}
+
+
+def _outputs(model):
+    """Returns the names of the graph's outputs (list of str)."""
+    if isinstance(model, BertBudgetTextEmbedder):
+        return ["vector"]
+    if isinstance(model, BertBudgetQuestionAnswering):
+        return ["start_logits", "end_logits"]
+    return ["hidden_states", "logits"] if isinstance(model, BertBudgetMaskedLM) else ["logits"]
 
 
 def _quantize(path):

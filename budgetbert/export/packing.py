@@ -16,7 +16,7 @@ def pack(tokenizer, texts, length):
         Dict of int32 tensors `[batch, row length]`: `token_ids`, `padding_mask` and `segment_ids`.
     """
     if len(texts) == 2:
-        message = "text_a and text_b must have the same number of texts."
+        message = "The two texts must be equally many."
         asserted = tf.debugging.assert_equal(tf.size(texts[0]), tf.size(texts[1]), message)
         with tf.control_dependencies([asserted]):
             texts = [tf.identity(text) for text in texts]

@@ -17,8 +17,7 @@ def export_serving(model, directory, weights="float32"):
     """Writes `directory/<version>/`, one above the highest version there, which TensorFlow Serving loads as it is.
 
     Args:
-        model: `BertBudgetTextClassifier`, `BertBudgetTokenClassifier` or `BertBudgetMaskedLM` with a preprocessor, on
-            the TensorFlow backend.
+        model: one of our tasks, as `BertBudgetMaskedLM`, with a preprocessor, on the TensorFlow backend.
         directory: string. New, empty, or an earlier export for serving.
         weights: how they are stored; computed with they are in float32. `"float32"` (default); `"float16"`: kernels
             and tables in half precision; or `"int8"`: kernels in 8 bits with a scale per output, tables in float16.

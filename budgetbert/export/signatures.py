@@ -4,11 +4,13 @@ import keras
 import tensorflow as tf
 
 from budgetbert.errors import InputError
+from budgetbert.export.answering_signature import answering
 from budgetbert.export.packing import pack
 from budgetbert.export.tagging_signature import tagging
 from budgetbert.export.tokenizer_file import longest_row
 from budgetbert.models import (
     BertBudgetMaskedLM,
+    BertBudgetQuestionAnswering,
     BertBudgetTextClassifier,
     BertBudgetTextEmbedder,
     BertBudgetTokenClassifier,
@@ -25,7 +27,7 @@ _TEXTS = ["The weather is lovely today.", "", "Zwölf Boxkämpfer jagen Viktor q
 
 def examples(model):
     """Returns inputs for each signature, as a dict of name to a dict of lists of strings."""
-    inputs = {"text_a": _TEXTS, "text_b": _TEXTS[::-1]} if getattr(model, "pair", False) else {"text": _TEXTS}
+    inputs = dict(zip(_names(model), (_TEXTS, _TEXTS[::-1]), strict=False))
     names = {"serving_default": inputs, "tokenize": inputs}
     if isinstance(model, BertBudgetMaskedLM):
         names["fill_mask"] = {"text": [f"{text} [MASK]" for text in _TEXTS]}
@@ -36,7 +38,7 @@ def endpoints(model, in_scope):
     """Makes the signatures.
 
     Args:
-        model: `BertBudgetTextClassifier`, `BertBudgetTokenClassifier` or `BertBudgetMaskedLM` with a preprocessor.
+        model: one of our tasks, as `BertBudgetMaskedLM`, with a preprocessor.
         in_scope: function without arguments, returns the context in which the model is called.
 
     Returns:
@@ -99,16 +101,25 @@ def endpoints(model, in_scope):
 
     if isinstance(model, BertBudgetTextClassifier):
         classifier, to_probabilities = model.without_activation(), _to_probabilities(model)
-        functions, names = {"serving_default": classify}, ("text_a", "text_b") if model.pair else ("text",)
+        functions = {"serving_default": classify}
     elif isinstance(model, BertBudgetTokenClassifier):
-        functions, names = {"serving_default": tagging(model, in_scope)}, ("text",)
+        functions = {"serving_default": tagging(model, in_scope)}
+    elif isinstance(model, BertBudgetQuestionAnswering):
+        functions = {"serving_default": answering(model, in_scope)}
     elif isinstance(model, BertBudgetTextEmbedder):
-        functions, names = {"serving_default": to_vector}, ("text",)
+        functions = {"serving_default": to_vector}
     else:
-        functions, names = {"serving_default": embed, "fill_mask": fill_mask}, ("text",)
+        functions = {"serving_default": embed, "fill_mask": fill_mask}
     functions["tokenize"] = tokenize
-    specs = [tf.TensorSpec([None], tf.string, name=name) for name in names]
+    specs = [tf.TensorSpec([None], tf.string, name=name) for name in _names(model)]
     return {name: tf.function(f, input_signature=specs, autograph=False) for name, f in functions.items()}
+
+
+def _names(model):
+    """Returns what the texts are called that a model reads (tuple of str)."""
+    if isinstance(model, BertBudgetQuestionAnswering):
+        return "question", "context"
+    return ("text_a", "text_b") if getattr(model, "pair", False) else ("text",)
 
 
 def _to_probabilities(model):

@@ -9,15 +9,16 @@ def token_function(model, batch=None, length=None):
     """Makes a `tf.function` of a model.
 
     Args:
-        model: `BertBudgetTextClassifier`, `BertBudgetTokenClassifier` or `BertBudgetMaskedLM`.
+        model: one of our tasks, as `BertBudgetMaskedLM`.
         batch: int, or `None` (default) for any.
         length: int, or `None` (default) for any up to the model's positions.
 
     Returns:
         `tf.function` of int32 tensors `[batch, length]`: `token_ids`, `padding_mask` and `segment_ids`. It returns a
-        dict with `logits`: `[batch, num_classes]`, before a classifier's `activation`, `[batch, length, tags]` of a
-        token classifier; or `[batch, length, vocabulary_size]` and, of a masked-LM, also `hidden_states` `[batch,
-        length, width]`; of an embedder one with `vector` `[batch, width]`.
+        dict with `logits`: `[batch, num_classes]`, before a classifier's `activation`; `[batch, length, tags]` of a
+        token classifier; `[batch, length, 2]` of a question-answering model; or `[batch, length, vocabulary_size]` and,
+        of a masked-LM, also `hidden_states` `[batch, length, width]`; of an embedder one with `vector` `[batch,
+        width]`.
     """
 
     def classify(token_ids, padding_mask, segment_ids):

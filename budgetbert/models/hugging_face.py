@@ -8,17 +8,12 @@ import numpy as np
 from keras import ops
 
 from budgetbert.layers.embedding import sinusoid
-from budgetbert.models import (
-    BertBudget,
-    BertBudgetMaskedLM,
-    BertBudgetTextClassifier,
-    BertBudgetTextEmbedder,
-    BertBudgetTokenClassifier,
-)
+from budgetbert.models import BertBudget, BertBudgetMaskedLM, BertBudgetTextClassifier, BertBudgetTextEmbedder
 from budgetbert.models.hugging_face_heads import (
     TASKS,
     auto_class,
     head_config,
+    make_answerer,
     make_classifier,
     make_tagger,
     task_name,
@@ -57,6 +52,7 @@ _AUTO_MAP = {
     "AutoModelForMaskedLM": "modeling_budgetbert.BudgetBertForMaskedLM",
     "AutoModelForSequenceClassification": "modeling_budgetbert.BudgetBertForSequenceClassification",
     "AutoModelForTokenClassification": "modeling_budgetbert.BudgetBertForTokenClassification",
+    "AutoModelForQuestionAnswering": "modeling_budgetbert.BudgetBertForQuestionAnswering",
 }
 
 
@@ -64,13 +60,14 @@ def to_transformers(model):
     """Converts one of our tasks to Hugging Face Transformers, weights included.
 
     Args:
-        model: `BertBudgetMaskedLM`, `BertBudgetTextClassifier` or `BertBudgetTokenClassifier` of BERT's or 24hBERT's
-            architecture. Without an output bias (24hBERT) the Transformers model gets one of zeros.
+        model: `BertBudgetMaskedLM`, `BertBudgetTextClassifier`, `BertBudgetTokenClassifier` or
+            `BertBudgetQuestionAnswering` of BERT's or 24hBERT's architecture. Without an output bias (24hBERT) the
+            Transformers model gets one of zeros.
 
     Returns:
-        `transformers.BertForMaskedLM`, `BertForSequenceClassification` or `BertForTokenClassification` (norm after the
-        residual), or the same of `MegatronBert` (before), in evaluation mode and float32. An architecture that
-        Transformers does not have is a `ValueError`.
+        `transformers.BertForMaskedLM`, `BertForSequenceClassification`, `BertForTokenClassification` or
+        `BertForQuestionAnswering` (norm after the residual), or the same of `MegatronBert` (before), in evaluation mode
+        and float32. An architecture that Transformers does not have is a `ValueError`.
     """
     import torch
     import transformers
@@ -98,19 +95,19 @@ def to_transformers(model):
 
 
 def from_transformers(hf_model, preprocessor=None, pair=False, **kwargs):
-    """Converts a Hugging Face masked-LM, sequence or token classifier to ours, weights included.
+    """Converts a Hugging Face masked-LM, sequence or token classifier or question-answering model to ours.
 
     Args:
-        hf_model: `BertForMaskedLM`, `BertForSequenceClassification` or `BertForTokenClassification` of `transformers`,
-            or the same of `MegatronBert`.
+        hf_model: `BertForMaskedLM`, `BertForSequenceClassification`, `BertForTokenClassification` or
+            `BertForQuestionAnswering` of `transformers`, or the same of `MegatronBert`.
         preprocessor: preprocessor of the result. Defaults to `None`.
         pair: bool. Whether a classifier reads two texts, which its checkpoint does not say. Defaults to `False`.
         **kwargs: override arguments of `BertBudget`, as `dropout` or `dtype`.
 
     Returns:
-        `BertBudgetMaskedLM` with an output bias, or `BertBudgetTextClassifier` or `BertBudgetTokenClassifier` with the
-        label names. Another architecture, an activation other than GELU, a decoder, or untied embeddings of a masked-LM
-        are a `ValueError`.
+        `BertBudgetMaskedLM` with an output bias, `BertBudgetTextClassifier` or `BertBudgetTokenClassifier` with the
+        label names, or `BertBudgetQuestionAnswering`, weights included. Another architecture, an activation other than
+        GELU, a decoder, or untied embeddings of a masked-LM are a `ValueError`.
     """
     config = hf_model.config
     family = config.model_type
@@ -118,8 +115,7 @@ def from_transformers(hf_model, preprocessor=None, pair=False, **kwargs):
     task = next((task for task in TASKS if name.endswith(task)), None)
     if family not in FAMILIES or task is None:
         raise ValueError(
-            f"{name} is not one of BertForMaskedLM, BertForSequenceClassification and BertForTokenClassification, nor "
-            "the same of MegatronBert."
+            f"{name} is not one of {', '.join(f'Bert{task}' for task in TASKS)}, nor the same of MegatronBert."
         )
     if config.hidden_act not in _ACTIVATIONS:
         raise ValueError(f"{name} has the activation {config.hidden_act!r}: only {sorted(_ACTIVATIONS)} are known.")
@@ -140,6 +136,8 @@ def from_transformers(hf_model, preprocessor=None, pair=False, **kwargs):
         model = make_tagger(encoder, config, preprocessor)
     elif task == "Model":
         model = BertBudgetTextEmbedder(encoder, preprocessor)
+    elif task == "ForQuestionAnswering":
+        model = make_answerer(encoder, config, preprocessor)
     else:
         model = BertBudgetMaskedLM(encoder, preprocessor)
     assign_back(hf_model, model, family)
@@ -154,12 +152,12 @@ def to_torch(model):
     and a head transform that cannot be the identity.
 
     Args:
-        model: `BertBudgetMaskedLM`, `BertBudgetTextClassifier` or `BertBudgetTokenClassifier`.
+        model: `BertBudgetMaskedLM`, `BertBudgetTextClassifier`, `BertBudgetTokenClassifier` or
+            `BertBudgetQuestionAnswering`.
 
     Returns:
-        `BudgetBertForMaskedLM`, `BudgetBertForSequenceClassification` or `BudgetBertForTokenClassification` in
-        evaluation mode and float32. Its `save_pretrained` writes the loader beside the weights, with the names of all
-        its classes for `AutoModel...`.
+        `BudgetBertForMaskedLM`, or the same for another task, in evaluation mode and float32. Its `save_pretrained`
+        writes the loader beside the weights, with the names of all its classes for `AutoModel...`.
     """
     import torch
 
@@ -173,7 +171,7 @@ def to_torch(model):
     hf_class.register_for_auto_class(auto_class(task))
     if isinstance(model, BertBudgetTextClassifier):
         head = {"pooler_size": model.pooler.units, **head_config(model)}
-    elif isinstance(model, (BertBudgetTokenClassifier, BertBudgetTextEmbedder)):
+    elif not isinstance(model, BertBudgetMaskedLM):
         head = {"pooler_size": pooler_dim_of(encoder.get_config()), **head_config(model)}
     else:
         head = {
@@ -202,13 +200,13 @@ def from_torch(hf_model, preprocessor=None, pair=False, **kwargs):
     """Converts what `to_torch` made, or what PyTorch trained it to, back to ours, weights included.
 
     Args:
-        hf_model: `BudgetBertForMaskedLM`, `BudgetBertForSequenceClassification` or `BudgetBertForTokenClassification`.
+        hf_model: `BudgetBertForMaskedLM`, or one of the other classes of `modeling_budgetbert.py` with a task.
         preprocessor: preprocessor of the result. Defaults to `None`.
         pair: bool. Whether a classifier reads two texts. Defaults to `False`.
         **kwargs: override arguments of `BertBudget`, as `dropout` or `dtype`.
 
     Returns:
-        `BertBudgetMaskedLM`, `BertBudgetTextClassifier` or `BertBudgetTokenClassifier`. Positions in a table that is a
+        `BertBudgetMaskedLM` or the class of the other task. Positions in a table that is a
         scaled sinusoid come back as one, other tables as learned positions. Untied embeddings are a `ValueError`.
     """
     config = hf_model.config
@@ -223,6 +221,8 @@ def from_torch(hf_model, preprocessor=None, pair=False, **kwargs):
         model = make_tagger(encoder, config, preprocessor)
     elif type(hf_model).__name__.endswith("Model"):
         model = BertBudgetTextEmbedder(encoder, preprocessor)
+    elif type(hf_model).__name__.endswith("ForQuestionAnswering"):
+        model = make_answerer(encoder, config, preprocessor)
     else:
         heads = {"head_transform": config.head_transform, "output_bias": config.output_bias}
         model = BertBudgetMaskedLM(encoder, preprocessor, **heads)

@@ -13,7 +13,7 @@ from budgetbert.models.task import RandomHead
 from budgetbert.tokenization.hugging_face import read_tokenizer
 
 
-def load_transformers(directory, sequence_length=128, **kwargs):
+def load_transformers(directory, sequence_length=None, **kwargs):
     """Loads a BERT or Megatron-BERT checkpoint, crammed-BERT's own, or an export of ours, with its tokenizer.
 
     No code of the folder is run: `modeling_budgetbert.py` of an export is recognised by its config and read with our
@@ -22,21 +22,22 @@ def load_transformers(directory, sequence_length=128, **kwargs):
 
     Args:
         directory: string. A folder, or a name on the hub, as in `transformers.AutoModel.from_pretrained`.
-        sequence_length: int. Of the preprocessor. Defaults to `128`.
+        sequence_length: int. Of the preprocessor. Defaults to that of an exported question-answering model, else to the
+            preprocessor's own, or the model's positions where there are fewer.
         **kwargs: override arguments of `BertBudget`, as `dropout` or `dtype`.
 
     Returns:
-        `BertBudgetMaskedLM`, or `BertBudgetTextClassifier` or `BertBudgetTokenClassifier` if the checkpoint is a
-        sequence or token classifier, or `BertBudgetTextEmbedder` of a folder of sentence-transformers, with a
-        preprocessor. What has no equal here is a `ValueError`; a head that the
-        checkpoint does not have starts at random, with a warning.
+        `BertBudgetMaskedLM`, or `BertBudgetTextClassifier`, `BertBudgetTokenClassifier` or
+        `BertBudgetQuestionAnswering` if the checkpoint is of that kind, or `BertBudgetTextEmbedder` of a folder of
+        sentence-transformers, with a preprocessor. What has no equal here is a `ValueError`; a head that the checkpoint
+        does not have starts at random, with a warning.
     """
     import transformers
 
     config, _ = transformers.PretrainedConfig.get_config_dict(directory)
     family, names = config.get("model_type"), config.get("architectures") or ()
     if family == MODEL_TYPE:
-        return load_crammed(directory, config, sequence_length, **kwargs)
+        return load_crammed(directory, config, sequence_length or 128, **kwargs)
     if family != "budgetbert" and family not in FAMILIES:
         code = ", which needs code of its own that is not run" if "auto_map" in config else ""
         raise ValueError(f"{directory} is a model of type {family!r}{code}: only BERT and Megatron-BERT convert.")
@@ -51,10 +52,14 @@ def load_transformers(directory, sequence_length=128, **kwargs):
         hf_tokenizer = transformers.AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
     tokenizer = our_tokenizer(hf_tokenizer)
     hf_model = _load_model(directory, family, task)
+    preprocessor = TASKS[task].preprocessor_cls(tokenizer)
+    asked = sequence_length or getattr(hf_model.config, "sequence_length", None)
+    most = hf_model.config.max_position_embeddings
+    preprocessor.sequence_length = asked or min(preprocessor.sequence_length, most)
     convert = from_torch if family == "budgetbert" else from_transformers
     model = convert(
         hf_model,
-        preprocessor=TASKS[task].preprocessor_cls(tokenizer, sequence_length),
+        preprocessor=preprocessor,
         pair=getattr(hf_model.config, "pair", _read_record(directory).get("pair", False)),
         **kwargs,
     )

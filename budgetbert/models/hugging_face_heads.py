@@ -5,6 +5,7 @@ import keras
 from budgetbert.errors import InputError
 from budgetbert.models import (
     BertBudgetMaskedLM,
+    BertBudgetQuestionAnswering,
     BertBudgetTextClassifier,
     BertBudgetTextEmbedder,
     BertBudgetTokenClassifier,
@@ -16,8 +17,11 @@ TASKS = {
     "ForMaskedLM": BertBudgetMaskedLM,
     "ForSequenceClassification": BertBudgetTextClassifier,
     "ForTokenClassification": BertBudgetTokenClassifier,
+    "ForQuestionAnswering": BertBudgetQuestionAnswering,
     "Model": BertBudgetTextEmbedder,
 }
+# What a Hugging Face config says of our question-answering model and does not of others.
+_OF_ANSWERS = ("no_answer_threshold", "max_answer_length")
 
 
 def task_name(model):
@@ -34,6 +38,9 @@ def head_config(model):
     """Returns the entries of a Hugging Face config that say what a classifier's logits mean, none of others."""
     if isinstance(model, (BertBudgetMaskedLM, BertBudgetTextEmbedder)):
         return {}
+    if isinstance(model, BertBudgetQuestionAnswering):
+        length = model.preprocessor.sequence_length if model.preprocessor else None
+        return {**{name: getattr(model, name) for name in _OF_ANSWERS}, "sequence_length": length}
     if isinstance(model, BertBudgetTokenClassifier):
         return {**_names_config(model.label_names), "classifier_dropout": model.dropout}
     if model.activation not in (keras.activations.linear, keras.activations.softmax, keras.activations.sigmoid):
@@ -61,6 +68,12 @@ def make_tagger(encoder, config, preprocessor):
     dropout = getattr(config, "classifier_dropout", None)  # Megatron-BERT has none.
     dropout = config.hidden_dropout_prob if dropout is None else dropout
     return BertBudgetTokenClassifier(encoder, labels, preprocessor, dropout=dropout)
+
+
+def make_answerer(encoder, config, preprocessor):
+    """Makes a `BertBudgetQuestionAnswering` with what a Hugging Face config of ours says of answers."""
+    options = {name: getattr(config, name) for name in _OF_ANSWERS if hasattr(config, name)}
+    return BertBudgetQuestionAnswering(encoder, preprocessor, **options)
 
 
 def make_classifier(encoder, config, **kwargs):

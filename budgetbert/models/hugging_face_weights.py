@@ -3,7 +3,12 @@
 import numpy as np
 from keras import ops
 
-from budgetbert.models import BertBudgetMaskedLM, BertBudgetTextClassifier, BertBudgetTextEmbedder
+from budgetbert.models import (
+    BertBudgetMaskedLM,
+    BertBudgetQuestionAnswering,
+    BertBudgetTextClassifier,
+    BertBudgetTextEmbedder,
+)
 
 # The names of our layers in PyTorch; those of `_OF_BLOCK` stand behind the name of the block.
 _BERT = {
@@ -21,6 +26,7 @@ _BERT = {
     "pooler": "bert.pooler.dense",
     "classifier": "classifier",
     "token_classifier": "classifier",
+    "qa_outputs": "qa_outputs",
     "transform": "cls.predictions.transform.dense",
     "transform_norm": "cls.predictions.transform.LayerNorm",
     "output_bias": "cls.predictions.bias",
@@ -39,7 +45,10 @@ _LAYERS = {
         "block": "budgetbert.blocks.{}.",
         **{
             name: name
-            for name in (*_OF_BLOCK, "pooler", "classifier", "token_classifier", "transform", "transform_norm")
+            for name in (
+                *_OF_BLOCK,
+                *("pooler", "classifier", "token_classifier", "qa_outputs", "transform", "transform_norm"),
+            )
         },
         "output_bias": "decoder.bias",
     },
@@ -51,7 +60,7 @@ def assign(hf_model, model, family):
 
     Args:
         hf_model: `torch.nn.Module`.
-        model: `BertBudgetMaskedLM`, `BertBudgetTextClassifier` or `BertBudgetTokenClassifier`.
+        model: one of our tasks, as `BertBudgetMaskedLM`.
         family: str. `"bert"`, `"megatron-bert"`, or `"budgetbert"`, the module of `modeling_budgetbert.py`.
     """
     import torch
@@ -90,7 +99,7 @@ def _variables(model, names):
     """Yields each variable of `model` with the names of its parts in PyTorch, which lie along the last axis.
 
     Args:
-        model: `BertBudgetMaskedLM`, `BertBudgetTextClassifier` or `BertBudgetTokenClassifier`.
+        model: one of our tasks, as `BertBudgetMaskedLM`.
         names: dict, one of `_LAYERS`.
     """
     encoder, embeddings = model.backbone, model.backbone.embeddings
@@ -113,6 +122,8 @@ def _variables(model, names):
         ]
     if isinstance(model, BertBudgetTextClassifier):
         layers += [(model.pooler, "pooler", ""), (model.logits, "classifier", "")]
+    elif isinstance(model, BertBudgetQuestionAnswering):
+        layers += [(model.logits, "qa_outputs", "")]
     elif not isinstance(model, (BertBudgetMaskedLM, BertBudgetTextEmbedder)):
         layers += [(model.logits, "token_classifier", "")]
     elif getattr(model, "head_transform", False):

@@ -35,7 +35,7 @@ def problem_type(model):
 
 
 def label_names(model):
-    """Returns the names of classes or tags, "0", "1" ... without any; `None` for regression and masked-LM."""
+    """Returns the names of classes or tags, "0", "1" ... without any; `None` of a model that has none."""
     if isinstance(model, BertBudgetTokenClassifier):
         return list(model.label_names)
     if problem_type(model) in (None, "regression"):

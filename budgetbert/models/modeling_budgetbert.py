@@ -4,9 +4,9 @@ This file stands beside the weights of an export and needs `torch` and `transfor
 
     AutoModelForMaskedLM.from_pretrained(FOLDER, trust_remote_code=True)
 
-runs it; or import it from the folder and call `BudgetBertForMaskedLM.from_pretrained(FOLDER)`. `AutoModel`,
-`AutoModelForSequenceClassification` and `AutoModelForTokenClassification` load the same folder; a head that the folder
-has no weights for starts at random.
+runs it; or import it from the folder and call `BudgetBertForMaskedLM.from_pretrained(FOLDER)`. `AutoModel`, and
+`AutoModelFor` with `SequenceClassification`, `TokenClassification` or `QuestionAnswering`, load the same folder; a head
+that the folder has no weights for starts at random.
 """
 
 import torch
@@ -17,6 +17,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import (
     BaseModelOutput,
     MaskedLMOutput,
+    QuestionAnsweringModelOutput,
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
@@ -370,3 +371,47 @@ class BudgetBertForTokenClassification(_Task):
 
     def logits_of(self, x):
         return self.token_classifier(self.dropout(x))
+
+
+class BudgetBertForQuestionAnswering(_BudgetBert):
+    """Logits of an answer's first and last token, each `[batch, length]`; positions outside of the row do not count."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.budgetbert = BudgetBertModel(config)
+        self.qa_outputs = nn.Linear(config.hidden_size, 2)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids=None,
+        attention_mask=None,
+        token_type_ids=None,
+        position_ids=None,
+        inputs_embeds=None,
+        start_positions=None,
+        end_positions=None,
+        output_attentions=None,
+        output_hidden_states=None,
+        return_dict=None,
+    ):
+        inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        encoded = self.budgetbert(*inputs, output_attentions, output_hidden_states, return_dict=True)
+        starts, ends = self.qa_outputs(encoded.last_hidden_state).unbind(-1)
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            losses = [
+                functional.cross_entropy(
+                    logits, places.reshape(-1).clamp(0, logits.shape[1]), ignore_index=logits.shape[1]
+                )
+                for logits, places in ((starts, start_positions), (ends, end_positions))
+            ]
+            loss = sum(losses) / 2
+        output = QuestionAnsweringModelOutput(
+            loss=loss,
+            start_logits=starts,
+            end_logits=ends,
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
+        )
+        return output if self.chosen("return_dict", return_dict) else output.to_tuple()

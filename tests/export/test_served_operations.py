@@ -29,12 +29,17 @@ CORE = {
     "UnicodeDecode", "UnicodeEncode", "UnicodeTranscode", "Unpack", "UpperBound", "VarHandleOp", "Where",
 }
 # fmt: on
-# Those that the tokens of checkpoints and a token classifier add: TensorFlow has had them since 2.3 (August 2020); no
-# server was tried.
+# Those that the tokens of checkpoints, a token classifier and a question-answering model add: TensorFlow has had them
+# since 2.3 (August 2020); no server was tried.
 CHECKPOINT = {"DenseBincount", "Greater"}
 TAGGING = CHECKPOINT | {
     *("GatherNd", "LogicalNot", "LogicalOr", "NotEqual", "Roll", "Substr"),
     *("TensorScatterAdd", "TensorScatterUpdate", "UnsortedSegmentMax", "UnsortedSegmentSum"),
+}
+ANSWERING = (TAGGING - {"NotEqual", "Roll", "UnsortedSegmentMax"}) | {
+    *("ArgMin", "Exp", "FloorDiv", "FloorMod", "GreaterEqual", "IsFinite", "Log", "LogicalAnd", "PadV2"),
+    *("StopGradient", "TensorListFromTensor", "TensorListGetItem", "TensorListReserve", "TensorListSetItem"),
+    *("TensorListStack", "While"),
 }
 # tensorflow_model_server links TensorFlow Text's `ops_lib`: of 2.8.2 in its release 2.11, of 2.12.1 in 2.12 to 2.19, of
 # 2.20.0 in 2.20 (April 2026). All three libraries have these, with the same inputs and attributes; the first two lack
