@@ -33,7 +33,7 @@ flags.DEFINE_string("output_dir", None, "For model.keras, metrics.json and page;
 flags.DEFINE_float("learning_rate", None, "The peak; by default from the encoder's width.", 1e-9, 1.0)
 flags.DEFINE_integer("epochs", None, "By default from the number of examples.", 1, 10_000)
 flags.DEFINE_integer("batch_size", None, "Examples of an update; by default 16, of embed 64.", 1, 65_536)
-flags.DEFINE_integer("sequence_length", None, "Longer texts are cut to so many tokens; by default 128.", 8, 65_536)
+flags.DEFINE_integer("sequence_length", None, "Tokens of a row; by default 128, of answer 384.", 8, 65_536)
 flags.DEFINE_integer("max_train_examples", None, "Train on so many at most, the labels in their shares.", 1, 2**31)
 flags.DEFINE_enum("precision", "auto", ["auto", "float32", "mixed_bfloat16", "mixed_float16"], "What to compute in.")
 flags.DEFINE_bool("remat", False, "Compute each block again in the backward pass: less memory, a third more time.")

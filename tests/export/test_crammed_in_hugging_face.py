@@ -52,6 +52,7 @@ def load(auto_class, path, **kwargs):
             {"pooler.weight", "pooler.bias", "classifier.weight", "classifier.bias"},
         ),
         ("AutoModelForTokenClassification", {"token_classifier.weight", "token_classifier.bias"}),
+        ("AutoModelForQuestionAnswering", {"qa_outputs.weight", "qa_outputs.bias"}),
     ],
 )
 def test_each_task_loads_with_the_trained_encoder(source, auto_class, fresh, folders, batch):
@@ -65,14 +66,15 @@ def test_each_task_loads_with_the_trained_encoder(source, auto_class, fresh, fol
     outputs = loaded.eval()(**batch)
     encoder = load("AutoModel", folders[source], **TRUST)(**batch).last_hidden_state
     torch.testing.assert_close(loaded.base_model(**batch).last_hidden_state, encoder)
-    shape = {
-        "AutoModel": (128,),
-        "AutoModelForMaskedLM": (128,),
-        "AutoModelForTokenClassification": (3,),
-        "AutoModelForSequenceClassification": (),
-    }[auto_class]
     length = batch["input_ids"].shape[1]
-    assert outputs[0].shape == ((2, length, *shape) if shape else (2, 3))
+    shape = {
+        "AutoModel": (2, length, 128),
+        "AutoModelForMaskedLM": (2, length, 128),
+        "AutoModelForTokenClassification": (2, length, 3),
+        "AutoModelForQuestionAnswering": (2, length),
+        "AutoModelForSequenceClassification": (2, 3),
+    }[auto_class]
+    assert outputs[0].shape == shape
 
 
 def test_labels_give_the_loss_of_a_masked_lm(model, batch):
