@@ -119,6 +119,8 @@ class TrainedModel:
     def task(self):
         """str. What the file or folder holds, a value of `TASKS`, as `"masked-LM"`."""
         if self.family in FAMILIES:
+            if os.path.isfile(os.path.join(self.path, "modules.json")):  # which sentence-transformers writes
+                return "text embedder"
             names = [str(name) for name in self._read_json("config.json").get("architectures") or ()]
             tasks = (task for head, task in _HEADS.items() if any(name.endswith(head) for name in names))
             return next(tasks, "masked-LM")
