@@ -8,9 +8,10 @@ from budgetbert.layers.encoder_block import EncoderBlock
 from budgetbert.layers.feed_forward import FeedForward
 from budgetbert.layers.heads import MaskedLMHead, NextSentenceHead
 from budgetbert.layers.norms import LayerNormalization, RMSNormalization
-from budgetbert.layers.pooling import MeanPooling
+from budgetbert.layers.pooling import ApartTexts, MeanPooling, PairFeatures
 
 __all__ = [
+    "ApartTexts",
     "Dense",
     "Dropout",
     "EmbeddingTable",
@@ -21,6 +22,7 @@ __all__ = [
     "MaskedLMHead",
     "MeanPooling",
     "NextSentenceHead",
+    "PairFeatures",
     "RMSNormalization",
     "SelfAttention",
 ]

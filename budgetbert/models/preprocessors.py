@@ -4,6 +4,7 @@ import threading
 
 import keras
 import keras_hub
+import numpy as np
 
 from budgetbert.models.bert_budget import BertBudget
 from budgetbert.models.tokenizer import BertBudgetTokenizer
@@ -73,11 +74,13 @@ class BertBudgetTextClassifierPreprocessor(_BuiltOnce, keras_hub.models.TextClas
     Args:
         tokenizer: `BertBudgetTokenizer`.
         sequence_length: int. Tokens per row, special tokens included; longer texts are cut. Defaults to `128`.
+        apart: bool. Each of two texts becomes a row of its own, `[CLS] a [SEP]` and `[CLS] b [SEP]`. Defaults to
+            `False`.
         **kwargs: as `keras_hub.models.TextClassifierPreprocessor`.
 
     Returns:
         `x`, `(x, y)` or `(x, y, sample_weight)`: `x` a dictionary of `token_ids`, `padding_mask` and `segment_ids`
-        `[batch, sequence_length]`.
+        `[batch, sequence_length]`, or, apart, `[batch, 2, sequence_length]`.
 
     Example:
 
@@ -91,8 +94,33 @@ class BertBudgetTextClassifierPreprocessor(_BuiltOnce, keras_hub.models.TextClas
     backbone_cls = BertBudget
     tokenizer_cls = BertBudgetTokenizer
 
-    def __init__(self, tokenizer, sequence_length=128, **kwargs):
+    def __init__(self, tokenizer, sequence_length=128, apart=False, **kwargs):
         super().__init__(tokenizer, sequence_length=sequence_length, **kwargs)
+        self.apart = apart
+
+    def call(self, x, y=None, sample_weight=None):
+        if not self.apart:
+            return super().call(x, y, sample_weight)
+        if not isinstance(x, tuple) or len(x) != 2:
+            raise ValueError("This preprocessor has apart=True and packs two texts: pass a tuple (first, second).")
+        first, y, sample_weight = keras.utils.unpack_x_y_sample_weight(super().call((x[0],), y, sample_weight))
+        second = super().call((x[1],))
+        x = {name: _stack(first[name], second[name]) for name in first}
+        return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+
+    def get_config(self):
+        return {**super().get_config(), "apart": self.apart}
+
+
+def _stack(first, second):
+    """Stacks rows or batches of rows, which in a grain pipeline are arrays and in one of `tf.data` TensorFlow's."""
+    if isinstance(first, np.ndarray):
+        return np.stack([first, second], axis=-2)
+    if keras.ops.is_tensor(first):
+        return keras.ops.stack([first, second], axis=-2)
+    import tensorflow as tf
+
+    return tf.stack([first, second], axis=-2)
 
 
 @keras.saving.register_keras_serializable(package="budgetbert")

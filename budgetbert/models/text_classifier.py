@@ -7,6 +7,7 @@ import keras_hub
 
 from budgetbert.layers.dense import Dense, float32_unless_quantized
 from budgetbert.layers.dropout import Dropout
+from budgetbert.layers.pooling import ApartTexts, MeanPooling, PairFeatures
 from budgetbert.models.automatic import AutomaticFinetuning
 from budgetbert.models.bert_budget import BertBudget
 from budgetbert.models.labelled_examples import classes_of
@@ -21,6 +22,10 @@ class BertBudgetTextClassifier(AutomaticFinetuning, PresetTask, keras_hub.models
     The inputs are the encoder's; the output is float32 logits `[batch, num_classes]`, or `activation` of them. With a
     preprocessor, `fit` and `predict` take strings: one list of texts, or a tuple of two such lists (`pair=True`).
 
+    Two texts stand in one row, `[CLS] a [SEP] b [SEP]`, or are encoded apart (`apart=True`), each in a row of its own:
+    the pooler then reads both vectors, u and v, with |u - v| and u * v. Small encoders need that: in one row they
+    hardly learn to compare. The inputs are then `[batch, 2, length]`, none of them `None`.
+
     Args:
         backbone: `BertBudget`.
         num_classes: int. `1` is regression: the default loss is then the mean squared error.
@@ -32,6 +37,10 @@ class BertBudgetTextClassifier(AutomaticFinetuning, PresetTask, keras_hub.models
             `None` (default) leaves the logits.
         pair: bool. The model reads two texts. Defaults to `False`. Saved with the model; strings of the other kind are
             a `ValueError`.
+        apart: bool. Two texts are encoded apart, by the same encoder; the preprocessor's `apart` follows. Defaults to
+            `False`; it needs `pair=True`.
+        pooling: `"first"`, the vector of [CLS], or `"mean"` over the tokens of a text. Defaults to `None`: the mean of
+            texts that are encoded apart, else the first.
         **kwargs: `name`, `trainable` and `compile`, as of any KerasHub task. Anything else is a `ValueError`.
 
     Example:
@@ -66,13 +75,19 @@ class BertBudgetTextClassifier(AutomaticFinetuning, PresetTask, keras_hub.models
         label_names=None,
         pair=False,
         activation=None,
+        apart=False,
+        pooling=None,
         **kwargs,
     ):
         check_parts(type(self), backbone, preprocessor)
+        _check_apart(pair, apart, pooling)
+        pooling = pooling or ("mean" if apart else "first")
         num_classes = _checked_classes(num_classes, label_names)
         policy, initializer_range = backbone.dtype_policy, backbone.initializer_range
         self.backbone = backbone
         self.preprocessor = preprocessor
+        if preprocessor is not None:
+            preprocessor.apart = apart
         self.pooler = Dense(
             pooler_dim or backbone.hidden_dim, initializer_range, activation="tanh", dtype=policy, name="pooler"
         )
@@ -82,9 +97,18 @@ class BertBudgetTextClassifier(AutomaticFinetuning, PresetTask, keras_hub.models
         self.num_classes = num_classes  # super().__init__() compiles, which asks for it and for the activation
         self.activation = keras.activations.get(activation)
 
-        inputs = backbone.input
-        first_token = backbone(inputs)[:, 0, :]
-        outputs = self.logits(self.dropout_layer(self.pooler(first_token)))
+        inputs = rows = backbone.input
+        if apart:
+            inputs = {name: keras.Input((2, None), dtype="int32", name=name) for name in rows}
+            rows = {name: ApartTexts(dtype="int32", name=f"{name}_apart")(given) for name, given in inputs.items()}
+        features = backbone(rows)
+        if pooling == "mean":
+            features = MeanPooling(dtype=policy, name="mean_pooling")(features, rows["padding_mask"])
+        else:
+            features = features[:, 0, :]
+        if apart:
+            features = PairFeatures(dtype=policy, name="pair_features")(features)
+        outputs = self.logits(self.dropout_layer(self.pooler(features)))
         if self.activation is not keras.activations.linear:
             outputs = keras.layers.Activation(self.activation, dtype="float32", name="activation")(outputs)
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
@@ -93,6 +117,8 @@ class BertBudgetTextClassifier(AutomaticFinetuning, PresetTask, keras_hub.models
         self.dropout = dropout
         self.label_names = None if label_names is None else list(label_names)
         self.pair = pair
+        self.apart = apart
+        self.pooling = pooling
 
     def compile(self, optimizer="auto", loss="auto", *, metrics="auto", **kwargs):
         """As `keras_hub.models.TextClassifier.compile`, with defaults of its own.
@@ -196,8 +222,18 @@ class BertBudgetTextClassifier(AutomaticFinetuning, PresetTask, keras_hub.models
             "dropout": self.dropout,
             "label_names": self.label_names,
             "pair": self.pair,
+            "apart": self.apart,
+            "pooling": self.pooling,
             "activation": keras.activations.serialize(self.activation),
         }
+
+
+def _check_apart(pair, apart, pooling):
+    """Raises a `ValueError` where texts cannot be encoded as asked for."""
+    if apart and not pair:
+        raise ValueError("`apart=True` encodes two texts apart, and this classifier reads one: give pair=True too.")
+    if pooling not in (None, "first", "mean"):
+        raise ValueError(f"`pooling` must be 'first' or 'mean'. Received: {pooling!r}")
 
 
 def _checked_classes(num_classes, label_names):

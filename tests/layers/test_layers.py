@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 from budgetbert.layers import (
+    ApartTexts,
     Dense,
     Dropout,
     EmbeddingTable,
@@ -18,6 +19,7 @@ from budgetbert.layers import (
     MaskedLMHead,
     MeanPooling,
     NextSentenceHead,
+    PairFeatures,
     RMSNormalization,
     SelfAttention,
     attention,
@@ -73,6 +75,14 @@ def states(rows=2):
     return [hidden_states(rows)]
 
 
+def ids_of_pairs(rows=2):
+    return [np.stack([token_ids(rows), token_ids(rows)], axis=1)]
+
+
+def vectors_of_pairs(rows=2):
+    return [hidden_states(2 * rows)[:, 0]]
+
+
 def states_and_positions(rows=2):
     return [hidden_states(rows), positions(rows)]
 
@@ -109,9 +119,17 @@ LAYERS = {
     "block_gated_rms": (block(norm="rms_norm", gated=True, use_bias=False), states, SHAPE),
     "head": (head(), states_and_positions, (2, 3, VOCABULARY), "float32"),
     "head_bare": (head(transform=False, output_bias=False), states_and_positions, (2, 3, VOCABULARY), "float32"),
+    "apart_texts": (
+        of(ApartTexts),
+        lambda rows=2: [np.stack([token_ids(rows), token_ids(rows)], axis=1)],
+        (4, LENGTH),
+        "int32",
+    ),
+    "pair_features": (of(PairFeatures), vectors_of_pairs, (2, 4 * WIDTH)),
     "mean_pooling": (of(MeanPooling), states_and_mask, (2, WIDTH)),
     "next_sentence_head": (of(NextSentenceHead), states, (2, 2), "float32"),
 }
+WITHOUT_VARIABLES = ("apart_texts", "dropout", "mean_pooling", "pair_features")
 each_layer = pytest.mark.parametrize("name", LAYERS)
 
 
@@ -122,7 +140,7 @@ def test_it_holds_what_every_layer_must(name, policy, tmp_path):
     check(make, inputs(), shape, policy, tmp_path, *dtype)
 
 
-@pytest.mark.parametrize("name", [name for name in LAYERS if name not in ("dropout", "mean_pooling")])  # No variables.
+@pytest.mark.parametrize("name", [name for name in LAYERS if name not in WITHOUT_VARIABLES])
 def test_bfloat16_sums_the_gradients_of_many_rows(name):
     make, inputs, *_ = LAYERS[name]
     check_gradient_of_many_rows(make("mixed_bfloat16"), inputs(1))
@@ -194,6 +212,14 @@ def test_mean_pooling_is_the_mean_over_the_tokens_that_are_there():
     np.testing.assert_allclose(to_numpy(MeanPooling()(x, mask.astype(bool))), expected, atol=1e-6)
     np.testing.assert_allclose(to_numpy(MeanPooling()(x)), x.mean(axis=1), atol=1e-6)
     np.testing.assert_array_equal(to_numpy(MeanPooling()(x, np.zeros_like(mask))), 0.0)
+
+
+def test_features_of_a_pair_are_both_their_distance_and_their_product():
+    x = hidden_states(4)[:, 0]  # the pairs 0, 1 and 2, 3
+    u, v = x[::2], x[1::2]
+    np.testing.assert_allclose(to_numpy(PairFeatures()(x)), np.hstack([u, v, abs(u - v), u * v]), atol=1e-6)
+    ids = np.arange(2 * 2 * 3, dtype="int32").reshape(2, 2, 3)
+    np.testing.assert_array_equal(to_numpy(ApartTexts()(ids)), ids.reshape(4, 3))
 
 
 def test_dropout_of_zero_has_no_seed():

@@ -14,6 +14,7 @@ def classifier(num_classes, family="tiny_bert", **kwargs):
 
 TASKS = {
     "classification": ({"num_classes": 3}, TEXTS, np.arange(8) % 3),
+    "apart": ({"num_classes": 2, "pair": True, "apart": True}, (TEXTS, TEXTS[::-1]), np.arange(8) % 2),
     "pair": ({"num_classes": 2, "pair": True}, (TEXTS, TEXTS[::-1]), np.arange(8) % 2),
     "regression": ({"num_classes": 1}, TEXTS, np.linspace(0, 5, 8).astype("float32")),
 }
@@ -31,7 +32,37 @@ def test_fit_and_predict_on_raw_strings(task, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(loaded.predict(x, verbose=0), logits, atol=1e-5)
-    assert loaded.pair == model.pair
+    assert (loaded.pair, loaded.apart, loaded.pooling) == (model.pair, model.apart, model.pooling)
+
+
+def test_two_texts_that_are_encoded_apart_equal_their_formula():
+    model = classifier(2, pair=True, apart=True)
+    x = (["the cat sat", "a dog, on the mat"], ["the cat sat on the mat.", "dog"])
+    means = []
+    for texts in x:  # each text alone, in a row without padding
+        rows = [[2, *(int(i) for i in tokenizer()(text)), 3] for text in texts]
+        hidden = [model.backbone({**batch(), "token_ids": np.array([row], "int32")}) for row in rows]
+        means.append(np.stack([to_numpy(states)[0].mean(axis=0) for states in hidden]))
+    u, v = means
+    features = np.hstack([u, v, abs(u - v), u * v])
+    pooled = np.tanh(features @ to_numpy(model.pooler.kernel) + to_numpy(model.pooler.bias))
+    np.testing.assert_allclose(model.predict(x, verbose=0), pooled @ to_numpy(model.logits.kernel), atol=1e-5)
+
+
+def test_the_mean_over_the_tokens_is_read_in_place_of_the_first_one():
+    model, inputs = classifier(2, pooling="mean"), batch(full=False)
+    hidden, mask = to_numpy(model.backbone(inputs)), inputs["padding_mask"][:, :, None]
+    pooled = np.tanh((hidden * mask).sum(axis=1) / mask.sum(axis=1) @ to_numpy(model.pooler.kernel))
+    np.testing.assert_allclose(to_numpy(model(inputs)), pooled @ to_numpy(model.logits.kernel), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [({"apart": True}, "give pair=True too"), ({"pooling": "max"}, "`pooling` must be 'first' or 'mean'")],
+)
+def test_texts_that_cannot_be_encoded_so_are_one_sentence(given, told):
+    with pytest.raises(ValueError, match=told):
+        classifier(2, **given)
 
 
 def test_one_class_is_regression():
@@ -69,14 +100,14 @@ def test_a_classifier_starts_from_a_pretrained_directory(tmp_path):
     pretrained = masked_lm("tiny_24h")
     pretrained.save_to_preset(tmp_path / "preset")
     model = BertBudgetTextClassifier.from_preset(
-        str(tmp_path / "preset"), num_classes=2, label_names=["no", "yes"], pair=True
+        str(tmp_path / "preset"), num_classes=2, label_names=["no", "yes"], pair=True, apart=True
     )
     np.testing.assert_array_equal(
         to_numpy(model.backbone.token_embedding.embeddings), to_numpy(pretrained.backbone.token_embedding.embeddings)
     )
     model.save_to_preset(tmp_path / "classifier")
     loaded = BertBudgetTextClassifier.from_preset(str(tmp_path / "classifier"))
-    assert (loaded.pair, loaded.label_names) == (True, ["no", "yes"])
+    assert (loaded.pair, loaded.apart, loaded.label_names) == (True, True, ["no", "yes"])
     pairs = (TEXTS, TEXTS[::-1])
     loaded.preprocessor.sequence_length = model.preprocessor.sequence_length = 16
     np.testing.assert_allclose(loaded.predict(pairs, verbose=0), model.predict(pairs, verbose=0), atol=1e-5)
