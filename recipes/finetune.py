@@ -24,6 +24,12 @@ flags.DEFINE_string("test", None, "Labelled texts to judge the finished model wi
 flags.DEFINE_enum("task", "auto", TASKS, "What the labels are; auto decides by them, and says why.")
 flags.DEFINE_string("text", None, "The column with the text; by default the header says it.")
 flags.DEFINE_string("text_pair", None, "The column with the second of two texts.")
+flags.DEFINE_enum(
+    "pairs",
+    "auto",
+    ["auto", "together", "apart"],
+    "Two texts in one row, or each encoded by itself; auto goes by the encoder's width.",
+)
 flags.DEFINE_string("label", None, "The column with the label; by default the header says it.")
 flags.DEFINE_string("negative", None, "Of embed: the column with a text that does not belong to the two.")
 flags.DEFINE_string("sizes", None, "Of embed: sizes at which the first numbers of a vector serve too, as 64,32.")

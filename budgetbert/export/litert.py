@@ -4,6 +4,7 @@ import os
 
 import tensorflow as tf
 
+from budgetbert.errors import InputError
 from budgetbert.export.token_function import token_function
 from budgetbert.export.tokenizer_file import write_tokenizer
 from budgetbert.models.logits import label_names, problem_type
@@ -26,6 +27,11 @@ def write_litert(model, directory, weights):
         Dict of facts for `export.json`.
     """
     check_not_quantized(model)
+    if getattr(model, "apart", False):
+        raise InputError(
+            "LiteRT models take one row, and this classifier reads two texts apart: export it with --format serving, "
+            "or finetune with --pairs together."
+        )
     length = min(model.preprocessor.sequence_length, model.backbone.max_sequence_length)
     function = token_function(model, batch=1, length=length)
     module = tf.Module()

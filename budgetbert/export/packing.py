@@ -3,6 +3,8 @@
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+_UNEQUAL = "The two texts must be equally many."
+
 
 def pack(tokenizer, texts, length):
     """Returns `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`, no longer than the longest row of the batch.
@@ -16,12 +18,23 @@ def pack(tokenizer, texts, length):
         Dict of int32 tensors `[batch, row length]`: `token_ids`, `padding_mask` and `segment_ids`.
     """
     if len(texts) == 2:
-        message = "The two texts must be equally many."
-        asserted = tf.debugging.assert_equal(tf.size(texts[0]), tf.size(texts[1]), message)
+        asserted = tf.debugging.assert_equal(tf.size(texts[0]), tf.size(texts[1]), _UNEQUAL)
         with tf.control_dependencies([asserted]):
             texts = [tf.identity(text) for text in texts]
     tokens = [tokenizer.tokenize(text) for text in texts]
     return pack_tokens(tokenizer, _trim(tokens, length - len(texts) - 1))
+
+
+def pack_apart(tokenizer, texts, length):
+    """Returns each of two texts in a row of its own, all as long as the longest of the batch; arguments as `pack`.
+
+    Returns:
+        Dict of int32 tensors `[batch, 2, row length]`, as `pack`.
+    """
+    asserted = tf.debugging.assert_equal(tf.size(texts[0]), tf.size(texts[1]), _UNEQUAL)
+    with tf.control_dependencies([asserted]):
+        rows = pack(tokenizer, [tf.reshape(tf.stack(texts, axis=1), [-1])], length)
+    return {name: tf.reshape(row, [tf.size(texts[0]), 2, tf.shape(row)[1]]) for name, row in rows.items()}
 
 
 def pack_tokens(tokenizer, tokens):

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from budgetbert.errors import InputError
 from budgetbert.export.answering_signature import answering
-from budgetbert.export.packing import pack
+from budgetbert.export.packing import pack, pack_apart
 from budgetbert.export.tagging_signature import tagging
 from budgetbert.export.tokenizer_file import longest_row
 from budgetbert.models import (
@@ -45,15 +45,16 @@ def endpoints(model, in_scope):
         Dict of name to `tf.function` of string tensors `[batch]`, which returns a dict of tensors `[batch, ...]`.
     """
     tokenizer, length = model.preprocessor.tokenizer, longest_row(model)
+    pack_texts = pack_apart if getattr(model, "apart", False) else pack
     vocabulary = tf.constant([tokenizer.id_to_token(i) for i in range(tokenizer.vocabulary_size())])
 
     def tokenize(*texts):
-        row = pack(tokenizer, texts, length)
+        row = pack_texts(tokenizer, texts, length)
         return {**row, "tokens": tf.gather(vocabulary, row["token_ids"])}
 
     def classify(*texts):
         with in_scope():
-            logits = tf.cast(classifier(pack(tokenizer, texts, length), training=False), tf.float32)
+            logits = tf.cast(classifier(pack_texts(tokenizer, texts, length), training=False), tf.float32)
         several, labels = problem_type(model) == "multi_label_classification", label_names(model)
         if model.num_classes == 1:
             return {"score": (to_probabilities(logits) if several else model.activation(logits))[:, 0]}

@@ -20,26 +20,32 @@ class EncodedExamples:
         examples: `Examples`.
         tokenizer: `BertBudgetTokenizer`.
         sequence_length: int. Longer texts are cut to it.
+        apart: bool. Each of two texts becomes a row of its own, both as long as the longer one. Defaults to `False`.
     """
 
-    def __init__(self, examples, tokenizer, sequence_length):
+    def __init__(self, examples, tokenizer, sequence_length, apart=False):
         fast = standalone_tokenizer(tokenizer.get_vocabulary(), tokenizer.normalizer)
         columns = [
             [np.array(row.ids, np.int32) for row in fast.encode_batch(column, add_special_tokens=False)]
             for column in examples.texts
         ]
         start, end = [tokenizer.cls_token_id], [tokenizer.sep_token_id]
-        # `_second` holds the place at which the second text begins.
-        self._ids, self._second = [], []
-        for texts in zip(*columns, strict=True):
-            texts = _cut(texts, sequence_length - 1 - len(texts))
-            self._ids.append(
-                np.concatenate([start, *(part for text in texts for part in (text, end))]).astype(np.int32)
-            )
-            self._second.append(texts[0].size + 2 if len(texts) == 2 else None)
-        self._pair = len(columns) == 2
+        # An example is a list of rows, each of a list of texts.
+        examples_of_rows = [
+            [_cut((text,), sequence_length - 2) for text in texts]
+            if apart
+            else [_cut(texts, sequence_length - 1 - len(texts))]
+            for texts in zip(*columns, strict=True)
+        ]
+        self._ids = [
+            [np.concatenate([start, *(part for text in row for part in (text, end))]).astype(np.int32) for row in rows]
+            for rows in examples_of_rows
+        ]
+        # The place at which the second text of a row begins.
+        self._second = [rows[0][0].size + 2 for rows in examples_of_rows]
+        self._pair, self._apart = len(columns) == 2, apart
         self._pad = tokenizer.pad_token_id
-        self.lengths = np.array([row.size for row in self._ids])
+        self.lengths = np.array([max(row.size for row in rows) for rows in self._ids])
         self.labels = examples.labels
 
     def __len__(self):
@@ -53,27 +59,28 @@ class EncodedExamples:
         """Returns a batch of `rows` rows (int): the examples of `indices`, and behind them padding of weight 0.
 
         Returns:
-            Dict of arrays: `token_ids`, `padding_mask` and, of two texts, `segment_ids`, int32 (rows, length);
-            `weights`, float32 (rows,); with labels also `labels`, int32 or float32 (rows,), or (rows, classes) where a
-            text may have several.
+            Dict of arrays: `token_ids`, `padding_mask` and, of two texts, `segment_ids`, int32 (rows, length), or
+            (rows, 2, length) where they are apart; `weights`, float32 (rows,); with labels also `labels`, int32 or
+            float32 (rows,), or (rows, classes) where a text may have several.
         """
-        length = self.length_of(indices)
-        batch = {
-            "token_ids": np.full((rows, length), self._pad, np.int32),
-            "padding_mask": np.zeros((rows, length), np.int32),
-            "weights": np.zeros(rows, np.float32),
-        }
-        if self._pair:
-            batch["segment_ids"] = np.zeros((rows, length), np.int32)
+        shape = (rows, len(self._ids[0]), self.length_of(indices))
+        token_ids, padding_mask = np.full(shape, self._pad, np.int32), np.zeros(shape, np.int32)
+        segment_ids, weights = np.zeros(shape, np.int32), np.zeros(rows, np.float32)
         # A row of padding alone would have nothing to attend to.
-        batch["padding_mask"][:, 0] = 1
+        padding_mask[..., 0] = 1
         for row, index in enumerate(indices):
-            size = self._ids[index].size
-            batch["token_ids"][row, :size] = self._ids[index]
-            batch["padding_mask"][row, :size] = 1
-            if self._pair:
-                batch["segment_ids"][row, self._second[index] : size] = 1
-            batch["weights"][row] = 1.0
+            for place, ids in enumerate(self._ids[index]):
+                token_ids[row, place, : ids.size] = ids
+                padding_mask[row, place, : ids.size] = 1
+            if self._pair and not self._apart:
+                segment_ids[row, 0, self._second[index] : self._ids[index][0].size] = 1
+            weights[row] = 1.0
+        batch = {"token_ids": token_ids, "padding_mask": padding_mask}
+        if self._pair:
+            batch["segment_ids"] = segment_ids
+        if not self._apart:
+            batch = {name: array[:, 0] for name, array in batch.items()}
+        batch["weights"] = weights
         if self.labels is not None:
             batch["labels"] = np.zeros((rows, *self.labels.shape[1:]), self.labels.dtype)
             batch["labels"][: len(indices)] = self.labels[indices]

@@ -79,13 +79,13 @@ def _finetune(options, load_model, signals):
         for task in (task for task in tasks if task.train):
             of_run = {**identity, "max_train_examples": options.max_train_examples}
             start, notes = _start_of(task, protocol, pretrained, model_of("mnli"))
-            notes += _chosen(protocol, protocols[task.name])
+            notes += _chosen(protocol, protocols[task.name], task.pair)
             os.makedirs(run.path(task.name), exist_ok=True)
             run.write_json(os.path.join(task.name, "settings.json"), of_task)
             finetuning = Finetuning(
                 pretrained,
                 task,
-                TextHead(task),
+                TextHead(task, apart=task.pair and protocols[task.name].pairs == "apart"),
                 protocol=protocols[task.name],
                 examples=examples[task.name],
                 start=start,
@@ -195,13 +195,14 @@ def measured_device(run, precision):
     return device
 
 
-def _chosen(protocol, of_task):
+def _chosen(protocol, of_task, pair):
     """Returns a list with what a protocol takes for one task, where that differs between tasks."""
     if of_task is protocol:
         return []
     (configuration,) = of_task.configurations
     rate, rows = configuration["learning_rate"], configuration["batch_size"]
-    return [f"rate {rate:.2g}, {of_task.epochs} epochs in batches of {rows}"]
+    apart = ["two texts are encoded apart"] if pair and of_task.pairs == "apart" else []
+    return [f"rate {rate:.2g}, {of_task.epochs} epochs in batches of {rows}", *apart]
 
 
 def _print_plan(protocol, protocols, tasks, missing, examples, seeds, options, console):
@@ -215,7 +216,7 @@ def _print_plan(protocol, protocols, tasks, missing, examples, seeds, options, c
         train, dev = examples[task.name]["train"], examples[task.name]["dev"]
         of_task = protocols[task.name]
         steps = seeds * sum(steps_of(of_task, len(train), part["batch_size"]) for part in of_task.configurations)
-        notes = [*_chosen(protocol, of_task), *(note for part in (train, *dev) for note in part.notes)]
+        notes = [*_chosen(protocol, of_task, task.pair), *(note for part in (train, *dev) for note in part.notes)]
         runs = f"{seeds * len(of_task.configurations)} runs, {number(steps)} steps on {number(len(train))} examples"
         console.print(f"{task.title}: {'; '.join((runs, *notes))}")
     if missing:

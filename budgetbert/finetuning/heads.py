@@ -46,13 +46,14 @@ class TextHead:
 
     Args:
         task: `Task`.
+        apart: bool. Whether two texts are encoded apart. Defaults to `False`: they stand in one row.
 
     Attributes:
         objective: what is minimised, as those of `training.step.objectives`.
     """
 
-    def __init__(self, task):
-        self.task = task
+    def __init__(self, task, apart=False):
+        self.task, self.apart = task, apart
         self.objective = MultilabelClassification() if task.several else Classification()
 
     def make_model(self, pretrained, dropout, sequence_length, dtype):
@@ -77,6 +78,7 @@ class TextHead:
             dropout=dropout,
             label_names=self.task.label_names,
             pair=self.task.pair,
+            apart=self.apart,
         )
         if self.task.several:
             # The file of the model then says that each logit is a label's own.
@@ -101,7 +103,7 @@ class TextHead:
     def encode(self, examples, tokenizer, sequence_length):
         """Returns the `EncodedExamples` of `Examples`: scores in the units that the model trains in."""
         examples = dataclasses.replace(examples, labels=self.task.standardized(examples.labels))
-        return EncodedExamples(examples, tokenizer, sequence_length)
+        return EncodedExamples(examples, tokenizer, sequence_length, self.apart)
 
     def judge(self, model, examples, encoded):
         """Returns the `Judgement` of a model in training on `Examples` and what `encode` made of them."""

@@ -37,6 +37,8 @@ class Protocol:
         max_steps: int or `None`. Where fewer than the epochs have.
         deviations: tuple of str. What differs from the published protocol, or is not confirmed.
         warmup_steps: int or `None` (default). Steps of warm-up in every task, in place of `warmup`.
+        pairs: str. Two texts are encoded `"together"` in one row (default), `"apart"`, or `"auto"`: apart by encoders
+            that are so small that they need it (`for_task`).
     """
 
     name: str
@@ -59,6 +61,7 @@ class Protocol:
     max_steps: int | None = None
     deviations: tuple = ()
     warmup_steps: int | None = None
+    pairs: str = "together"
 
     @property
     def configurations(self):
@@ -101,19 +104,30 @@ class Protocol:
     def settings(self):
         """dict for `glue.json`; in every protocol the model of the last epoch counts."""
         settings = {**dataclasses.asdict(self), "mnli_transfer": list(self.mnli_transfer), "selection": "last epoch"}
-        if self.warmup_steps is None:  # Directories of before have none.
+        # Directories of before have none of these.
+        if self.warmup_steps is None:
             del settings["warmup_steps"]
+        if self.pairs == "together":
+            del settings["pairs"]
         return settings
 
 
 @dataclasses.dataclass(frozen=True)
 class BudgetProtocol(Protocol):
-    """One whose rate, batch and epochs are those of `budgetbert.finetuning_rule` for each encoder and task."""
+    """One that takes rate, batch, epochs and the reading of pairs from `budgetbert.finetuning_rule`.
+
+    `pairs` other than `"auto"` stays as it is.
+    """
 
     def for_task(self, width, examples):
         chosen = finetuning.finetuning_settings(width, examples)
+        apart = finetuning.reads_pairs_apart(width) if self.pairs == "auto" else self.pairs == "apart"
         return dataclasses.replace(
-            self, learning_rates=(chosen.learning_rate,), batch_sizes=(chosen.batch_size,), epochs=chosen.epochs
+            self,
+            learning_rates=(chosen.learning_rate,),
+            batch_sizes=(chosen.batch_size,),
+            epochs=chosen.epochs,
+            pairs="apart" if apart else "together",
         )
 
 
@@ -193,7 +207,8 @@ PROTOCOLS = {
         ),
         BudgetProtocol(
             name="budget",
-            description="rate from the encoder's width, epochs from the number of examples, last epoch, dev",
+            description="rate and reading of pairs from the encoder's width, epochs from the number of examples, last "
+            "epoch, dev",
             learning_rates=(),
             batch_sizes=(),
             epochs=None,
@@ -205,6 +220,7 @@ PROTOCOLS = {
             clip_norm=finetuning.CLIP_NORM,
             drop_last=False,
             seeds=5,
+            pairs="auto",
         ),
         Protocol(
             name="quick",

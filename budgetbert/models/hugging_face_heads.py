@@ -49,6 +49,12 @@ def head_config(model):
             f"{getattr(model.activation, '__name__', model.activation)!r}: make it with activation=None, 'softmax' or "
             "'sigmoid'."
         )
+    if model.apart or model.pooling != "first":
+        read = "two texts apart" if model.apart else "the mean over the tokens"
+        raise InputError(
+            f"Transformers' classifiers read the first token of one row, and this one reads {read}: export it with "
+            "--format serving, or finetune with --pairs together."
+        )
     names = model.label_names or [f"LABEL_{index}" for index in range(model.num_classes)]
     return {
         **_names_config(names),

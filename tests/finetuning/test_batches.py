@@ -34,6 +34,19 @@ def test_rows_are_those_of_the_models_own_preprocessor(pair):
         np.testing.assert_array_equal(ours["segment_ids"], theirs["segment_ids"])
 
 
+def test_two_texts_apart_are_rows_of_their_own():
+    texts = examples(pair=True)
+    encoded = EncodedExamples(texts, tokenizer(), 24, apart=True)
+    ours = encoded.batch(np.arange(100), 104)
+    preprocessor = BertBudgetTextClassifierPreprocessor(tokenizer(), 24, apart=True)
+    theirs, _ = preprocessor(tuple(map(np.array, texts.texts)), texts.labels)
+    for name in ("token_ids", "padding_mask", "segment_ids"):
+        assert ours[name].shape == (104, 2, 24)
+        np.testing.assert_array_equal(ours[name][:100], theirs[name])
+    assert (ours["padding_mask"][100:].sum(axis=-1) == 1).all()
+    np.testing.assert_array_equal(encoded.lengths, np.sum(theirs["padding_mask"], axis=-1).max(axis=-1))
+
+
 def test_an_epoch_reads_every_text_once_and_the_next_in_another_order():
     encoded = EncodedExamples(examples(), tokenizer(), 32)
     batches = TrainingBatches(encoded, 8, seed=1, drop_last=False, steps=26)

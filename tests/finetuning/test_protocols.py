@@ -1,5 +1,7 @@
 """The protocols' numbers, and their schedules against those of Transformers."""
 
+import dataclasses
+
 import pytest
 
 from budgetbert.errors import InputError
@@ -106,6 +108,16 @@ def test_budget_takes_rate_and_epochs_from_width_and_examples(width, examples):
     assert steps == settings.epochs * -(-examples // settings.batch_size)  # no example is left out
     assert protocol.factor(settings.warmup, steps) == 1.0
     assert protocol.factor(1.0, steps) == 0.0
+
+
+def test_budget_reads_pairs_apart_where_the_encoder_is_narrow():
+    budget = PROTOCOLS["budget"]
+    assert [budget.for_task(width, 1_000).pairs for width in (128, 256, 768)] == ["apart", "apart", "together"]
+    asked = dataclasses.replace(budget, pairs="together")
+    assert asked.for_task(128, 1_000).pairs == "together"
+    # What was finetuned before there was a choice goes on.
+    assert "pairs" not in asked.for_task(128, 1_000).settings
+    assert budget.for_task(128, 1_000).settings["pairs"] == "apart"
 
 
 def test_the_other_protocols_are_the_same_for_all_tasks():

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 
 import numpy as np
 from sklearn.model_selection import train_test_split
@@ -10,7 +11,7 @@ from budgetbert.corpus.sources.records import Records
 from budgetbert.errors import InputError
 from budgetbert.finetuning.data import Examples, sample
 from budgetbert.finetuning.labelled.columns import choose_columns
-from budgetbert.finetuning.labelled.labels import check, decide, is_missing
+from budgetbert.finetuning.labelled.labels import KINDS, check, decide, is_missing
 from budgetbert.finetuning.tasks import Split, Task
 from budgetbert.reporting.numbers import counted
 
@@ -30,7 +31,8 @@ class Labelled:
         examples: dict of `"train"`, `"dev"` and perhaps `"test"` to `Examples`.
         told: tuple of str, sentences for people.
         counts: dict, what `metrics.json` says of the data.
-        make_head: function that returns the head of `Finetuning`, as `judging.JudgedTextHead`. It imports Keras.
+        make_head: function that returns the head of `Finetuning`, as `judging.JudgedTextHead`. It imports Keras. Where
+            `reads_pairs` it takes `apart`, whether two texts are encoded apart.
         settings: dict that JSON can hold: what beside the protocol decides the result. Defaults to nothing.
     """
 
@@ -43,6 +45,11 @@ class Labelled:
     counts: dict
     make_head: object
     settings: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def reads_pairs(self):
+        """bool, whether it is one label for two texts, which can be encoded together or apart."""
+        return self.kind.name in KINDS and self.task.pair
 
 
 class _Part:
@@ -111,8 +118,8 @@ def read_labelled(given):
     """Reads what `--train`, `--dev` and `--test` name.
 
     Args:
-        given: object with the attributes `train`, `dev`, `test`, `task`, `text`, `text_pair`, `label` and
-            `max_train_examples`, as the flags of `recipes/finetune.py`.
+        given: object with the attributes `train`, `dev`, `test`, `task`, `text`, `text_pair`, `pairs`, `label`
+            and `max_train_examples`, as the flags of `recipes/finetune.py`.
 
     Returns:
         `Labelled`.
@@ -121,6 +128,10 @@ def read_labelled(given):
         InputError: if a file cannot be read or its labels cannot be learned.
     """
     train = _Part("train", given.train, given)
+    if given.pairs != "auto" and len(train.columns.texts) == 1:
+        raise InputError(
+            f"--pairs {given.pairs} is for two texts, and --train {given.train} is read with one: give --text_pair."
+        )
     others = {
         flag: _Part(flag, name, given, train.columns) for flag in ("dev", "test") if (name := getattr(given, flag))
     }
@@ -151,13 +162,14 @@ def read_labelled(given):
     if given.max_train_examples:
         examples["train"] = sample(examples["train"], given.max_train_examples, task)
         told += [f"train: {note}." for note in examples["train"].notes]
-    return Labelled(kind, reading.why, train.columns, task, examples, tuple(told), counts, lambda: _make_head(task))
+    make_head = functools.partial(_make_head, task)
+    return Labelled(kind, reading.why, train.columns, task, examples, tuple(told), counts, make_head)
 
 
-def _make_head(task):
+def _make_head(task, apart=False):
     from budgetbert.finetuning.labelled.judging import JudgedTextHead
 
-    return JudgedTextHead(task)
+    return JudgedTextHead(task, apart)
 
 
 def _names(kind, labels):

@@ -11,7 +11,7 @@ from budgetbert.finetuning.harness import measured_device, pretraining_of
 from budgetbert.finetuning.labelled.page import BASELINES, figure, write_page
 from budgetbert.finetuning.pretrained import Pretrained
 from budgetbert.finetuning.protocols import PROTOCOLS, steps_of
-from budgetbert.finetuning_rule import finetuning_settings
+from budgetbert.finetuning_rule import finetuning_settings, reads_pairs_apart
 from budgetbert.models.loading import load_any, load_trained
 from budgetbert.reporting.numbers import counted, number
 from budgetbert.terminal import LastingConsole
@@ -48,7 +48,7 @@ def _finetune(options, labelled, load_model, signals):
     longest = pretrained.config["max_sequence_length"]
     if (options.sequence_length or 0) > longest:
         raise InputError(f"--sequence_length {options.sequence_length} is more than the model's {longest} positions.")
-    protocol = _protocol(options, labelled.kind, pretrained.config["hidden_dim"], len(examples["train"]))
+    protocol = _protocol(options, labelled, pretrained.config["hidden_dim"])
     identity = {"recipe": "finetune", "model": pretrained.fingerprint, "precision_asked": options.precision}
     identity |= labelled.settings
     run = Run(options.output_dir)
@@ -60,7 +60,7 @@ def _finetune(options, labelled, load_model, signals):
     try:
         _print_plan(labelled, protocol, seeds, console)
         device = measured_device(run, options.precision)
-        head = labelled.make_head()
+        head = labelled.make_head(apart=True) if protocol.pairs == "apart" else labelled.make_head()
         finetuning = Finetuning(
             pretrained,
             task,
@@ -112,9 +112,13 @@ def _finetune(options, labelled, load_model, signals):
     return result
 
 
-def _protocol(options, kind, width, examples):
+def _protocol(options, labelled, width):
     """Returns the `Protocol`: the rule's settings, except what was asked for."""
-    chosen = finetuning_settings(width, examples, options.batch_size or kind.batch_size)
+    chosen = finetuning_settings(width, len(labelled.examples["train"]), options.batch_size or labelled.kind.batch_size)
+    length = labelled.kind.sequence_length or PROTOCOLS["budget"].sequence_length
+    pairs = options.pairs if labelled.reads_pairs else "together"
+    if pairs == "auto":
+        pairs = "apart" if reads_pairs_apart(width) else "together"
     return dataclasses.replace(
         PROTOCOLS["budget"],
         name="file",
@@ -122,8 +126,9 @@ def _protocol(options, kind, width, examples):
         learning_rates=(options.learning_rate or chosen.learning_rate,),
         batch_sizes=(chosen.batch_size,),
         epochs=options.epochs or chosen.epochs,
-        sequence_length=options.sequence_length or kind.sequence_length or PROTOCOLS["budget"].sequence_length,
+        sequence_length=options.sequence_length or length,
         seeds=SEEDS,
+        pairs=pairs,
     )
 
 
@@ -133,6 +138,9 @@ def _print_plan(labelled, protocol, seeds, console):
     console.print(f"task {task.name} ({labelled.kind.what}{named}): {labelled.why}")
     for sentence in (str(labelled.columns), *labelled.told):
         console.print(sentence)
+    if labelled.reads_pairs:
+        apart = protocol.pairs == "apart"
+        console.print(f"Two texts are encoded {'apart' if apart else 'together, in one row'} (--pairs).")
     (configuration,) = protocol.configurations
     rate, rows = configuration["learning_rate"], configuration["batch_size"]
     steps = seeds * steps_of(protocol, len(examples["train"]), rows)

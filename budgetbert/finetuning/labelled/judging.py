@@ -57,7 +57,8 @@ class JudgedTextHead(TextHead):
 
 
 def _report(model, task, examples):
-    encoded = EncodedExamples(examples, model.preprocessor.tokenizer, model.preprocessor.sequence_length)
+    preprocessor = model.preprocessor
+    encoded = EncodedExamples(examples, preprocessor.tokenizer, preprocessor.sequence_length, model.apart)
     logits = logits_of(model, judging_batches(encoded), len(encoded))
     predicted = metrics.predictions_of(logits, task.several)
     found = {"metrics": metrics.score(task, examples.labels, predicted)}

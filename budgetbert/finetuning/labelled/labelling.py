@@ -47,7 +47,8 @@ class TextLabeller:
             List of dict, a row for each text.
         """
         preprocessor = self._model.preprocessor
-        encoded = EncodedExamples(Examples(texts, None, ()), preprocessor.tokenizer, preprocessor.sequence_length)
+        lengths = preprocessor.sequence_length, self._model.apart
+        encoded = EncodedExamples(Examples(texts, None, ()), preprocessor.tokenizer, *lengths)
         logits = logits_of(self._model, judging_batches(encoded, batch_size), len(encoded))
         return [self._row(found) for found in np.nan_to_num(probabilities_of(self._model, logits)).tolist()]
 

@@ -12,7 +12,7 @@ from budgetbert.models.loading import load_trained
 def predict(model, examples):
     """Returns what a classifier predicts for `Examples`: int array of classes, or float array of scores."""
     tokenizer, length = model.preprocessor.tokenizer, model.preprocessor.sequence_length
-    encoded = EncodedExamples(examples, tokenizer, length)
+    encoded = EncodedExamples(examples, tokenizer, length, model.apart)
     return metrics.predictions_of(logits_of(model, judging_batches(encoded), len(encoded)))
 
 

@@ -83,12 +83,13 @@ class Loop:
             count = min(self.per_call, total - done)
             start = time.monotonic()
             micro_batches = self.feed(first_use + done * rows, count, predictions)
-            count, length = len(micro_batches), micro_batches[0]["token_ids"].shape[1]
+            count, token_ids = len(micro_batches), micro_batches[0]["token_ids"]
+            length = token_ids.shape[-1]
             # Rows of another length are another program.
             compiles = bool(self._lengths) and length not in self._lengths
             self._lengths.add(length)
             padding += sum(np.count_nonzero(batch.get("padding_mask", 1) == 0) for batch in micro_batches)
-            tokens[length] += count * rows * length
+            tokens[length] += count * token_ids.size
             batches = stack(micro_batches, CALL_CAPACITY)
             waited = time.monotonic()
             before = self._last_call

@@ -16,6 +16,7 @@ def given(**flags):
     """The flags of `recipes/finetune.py`, those that are not given as they are by default."""
     values = dict.fromkeys(FLAGS) | {
         "task": "auto",
+        "pairs": "auto",
         "precision": "float32",
         "remat": False,
         "model": "runs/none/model.keras",

@@ -75,6 +75,15 @@ def test_lists_of_json_are_several_labels(tmp_path):
         np.testing.assert_array_equal(part.labels, expected)
 
 
+def test_pairs_are_a_matter_of_two_texts(tmp_path):
+    rows = [(f"a {n}", f"b {n}", "xy"[n % 2]) for n in range(40)]
+    path = write(tmp_path / "a.csv", ("first", "second", "label"), rows)
+    assert read_labelled(given(train=path, text="first", text_pair="second", pairs="apart")).reads_pairs
+    assert not read_labelled(given(train=path, text="first")).reads_pairs
+    with pytest.raises(InputError, match=r"--pairs together is for two texts, .* give --text_pair"):
+        read_labelled(given(train=path, text="first", pairs="together"))
+
+
 BAD = {
     "a column that is not there": (["a", "b"] * 9, {"label": "class"}, "has no column 'class' but text, label"),
     "all alike": (["a"] * 9, {}, "has one label, 'a', in all 9 rows"),

@@ -36,8 +36,8 @@ def train(path, output_dir, **flags):
 
 def labelled(model, path, output, **flags):
     options = types.SimpleNamespace(
-        **{"model": str(model), "input": str(path), "output": str(output), "batch_size": 16, **flags},
-        **{"text": None, "text_pair": None},
+        **{"model": str(model), "input": str(path), "output": str(output)},
+        **{"batch_size": 16, "text": None, "text_pair": None, **flags},
     )
     return predict.predict(options, labeller_of)
 
@@ -176,6 +176,25 @@ def test_scores_are_in_the_units_of_the_file(tmp_path):
     found = np.array([float(row["score"]) for row in read_output(tmp_path / "out.csv")])
     assert np.abs(found - [score for _, score in rows]).mean() < 50
     assert "largest errors" in (tmp_path / "out" / "metrics.html").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.without_backend  # How far a few updates bring a model differs by backend.
+def test_two_texts_are_encoded_apart_by_a_small_encoder(tmp_path, capsys):
+    firsts, seconds = texts(200), texts(200, seed=1)
+    seconds = [seconds[(7 * place) % 200] for place in range(200)]
+    rows = [(a, b, "same" if cat == other else "other") for (a, cat), (b, other) in zip(firsts, seconds, strict=True)]
+    path = write(tmp_path / "a.csv", ("first", "second", "label"), rows)
+    columns = {"text": "first", "text_pair": "second"}
+    entry = train(path, tmp_path / "out", epochs=8, **columns)["tasks"]["classify"]
+    assert "Two texts are encoded apart (--pairs)." in capsys.readouterr().out
+    assert entry["metrics"]["accuracy"]["median"] > 0.9  # the majority has 0.56
+    model = load_trained(str(tmp_path / "out" / "model.keras"))
+    assert (model.apart, model.pooling) == (True, "mean")
+    labelled(tmp_path / "out" / "model.keras", path, tmp_path / "out.csv", **columns)
+    found = [row["label"] for row in read_output(tmp_path / "out.csv")]
+    said = model.predict(tuple(map(np.array, list(zip(*rows, strict=True))[:2])), verbose=0).argmax(axis=1)
+    assert found == [model.label_names[place] for place in said]
 
 
 @pytest.mark.slow
