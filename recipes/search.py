@@ -3,7 +3,7 @@
 Hardware  that of the recipe
 Time      that of --total_budget, and half a minute for each start of a run
 Cost      --total_budget, planned before it starts
-Expected  a table of the arms, the winner, and its command
+Expected  a table of the arms, the winner, its command, and with --seeds 3 whether it won by more than chance
 Run       python recipes/search.py --recipe academic_24h --corpus DIR --grid published --run_budget 24h
               --total_budget 60h --stop_at 0.125 --output_dir runs/search
 Small     python recipes/search.py --recipe frontier --corpus DIR --grid rates.json --run_budget 8TFLOP
@@ -28,7 +28,7 @@ flags.DEFINE_string("grid", None, "A JSON file of arms, or published.")
 flags.DEFINE_string("run_budget", None, "Of each run: its schedule is that long.")
 flags.DEFINE_string("total_budget", None, "Of all runs together, in the same unit.")
 flags.DEFINE_float("stop_at", 0.125, "Share of its budget at which a run ends.", 0.001, 1.0)
-flags.DEFINE_integer("seeds", 1, "Runs of each arm; their mean loss counts.", 1, 100)
+flags.DEFINE_integer("seeds", 1, "Runs of each arm; their mean loss counts, their spread tells a winner.", 1, 100)
 flags.DEFINE_string("output_dir", None, "For runs and report; the same command on it goes on.")
 
 

@@ -16,6 +16,7 @@ import pytest
 from budgetbert import schedules
 from budgetbert.errors import InputError, TrainingError
 from budgetbert.search.arms import RECIPES, Arm, read_arms
+from budgetbert.search.report import compare, verdict_of
 from budgetbert.search.search import Search
 from tests.programs import REPOSITORY, call
 
@@ -41,6 +42,30 @@ def test_arms_are_listed_or_all_combinations(tmp_path):
     assert listed == [Arm({"optimizer": "lamb"}, {}), Arm({}, {"num_layers": 3})]
     assert listed[1].arguments == ['--config={"num_layers": 3}']
     assert len(read_arms("published", "academic_24h")) == 36
+
+
+def judged(arm, losses, at=0.5):
+    return {"arm": arm, "at": at, "losses": [9.0, sum(losses) / len(losses)], "by_seed": losses}
+
+
+def test_a_winner_is_ahead_by_two_standard_deviations_pooled_over_all_arms():
+    # The squares of all deviations from the arms' means are 0.02, 0.08 and 0.02; there are three more runs than arms.
+    rows = [judged(2, [4.9, 5.1]), judged(0, [5.15, 5.55]), judged(1, [5.9, 6.1]), judged(3, [5.0, 5.0], at=0.25)]
+    found = compare(rows[:3])
+    assert found["deviation"] == pytest.approx(math.sqrt(0.12 / 3))
+    assert found["level"] == [0]  # 0.35 behind, where two deviations are 0.4; arm 1 is a whole nat behind
+    told = {"winner": rows[0]}
+    assert verdict_of(told | found).startswith("No verdict: the winner is ahead of 0 by no more than two standard dev")
+    # An arm that was given up before takes part in the spread, and not in the verdict.
+    found = compare([rows[0], rows[2], rows[3]])
+    assert found == {"deviation": pytest.approx(math.sqrt(0.04 / 3)), "level": []}
+    assert verdict_of(told | found) == (
+        "The winner is ahead by more than two standard deviations between seeds (2 x 0.115, pooled over all arms)."
+    )
+    found = compare([judged(0, [5.0]), judged(1, [6.0])])
+    assert found == {"deviation": None, "level": []}
+    assert "--seeds 3" in verdict_of(told | found)
+    assert verdict_of({"winner": None}) == ""
 
 
 @pytest.mark.parametrize(
@@ -149,6 +174,7 @@ def test_those_behind_are_given_up_and_those_that_fail_are_told(tmp_path, capsys
         assert "after 3 rollbacks" in text
         assert "validation loss 7.00 is above 6" in text
         assert "In all arms: optimizer=muon" in text
+        assert "One run an arm tells nothing of chance" in text
     table = [line.split() for line in printed.splitlines() if line.startswith("  ") and "learning_rate" in line]
     assert table[0][:4] == ["4", "learning_rate=1.0", "whole,", "to"]
     assert table[2][:6] == ["2", "learning_rate=0.25", "given", "up", "at", "12.5%"]

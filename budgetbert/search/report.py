@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shlex
+import statistics
 from pathlib import Path
 
 from rich.table import Table
@@ -29,11 +30,48 @@ class Outcome:
             `"cut short"` (the search's budget ended).
         losses: list of float. Its validation loss at each rung that it came to, in nats. Defaults to none.
         failure: str, why it failed, or `None` (default).
+        by_seed: list of float. The losses of its runs at the last of these rungs. Defaults to none.
     """
 
     state: str = "not tried"
     losses: list = dataclasses.field(default_factory=list)
     failure: str | None = None
+    by_seed: list = dataclasses.field(default_factory=list)
+
+
+def compare(rows):
+    """Returns how far the best arm is ahead, and whether that is more than chance.
+
+    Args:
+        rows: list of dict with `arm`, `at`, `losses` and `by_seed`, the best arm first.
+
+    Returns:
+        dict: `deviation`, the standard deviation of a run's loss between the seeds of an arm, pooled over all arms that
+        were judged with several, each at the last rung that it came to (`None` without any); `level`, list of the arms
+        that were judged where the best one was, and whose mean loss is less than two of it behind.
+    """
+    several = [row["by_seed"] for row in rows if len(row["by_seed"]) > 1]
+    if not several:
+        return {"deviation": None, "level": []}
+    squares = sum(sum((loss - statistics.mean(losses)) ** 2 for loss in losses) for losses in several)
+    deviation = math.sqrt(squares / sum(len(losses) - 1 for losses in several))
+    best = rows[0]
+    beside = [row for row in rows[1:] if row["losses"] and row["at"] == best["at"]]
+    level = [row["arm"] for row in beside if row["losses"][-1] - best["losses"][-1] <= 2 * deviation]
+    return {"deviation": deviation, "level": level}
+
+
+def verdict_of(result):
+    """Returns the sentence (str) on what a search has shown; empty where no arm has won."""
+    if not result["winner"]:
+        return ""
+    if result["deviation"] is None:
+        return "One run an arm tells nothing of chance: --seeds 3 would say whether the winner is one."
+    of_chance = f"two standard deviations between seeds (2 x {nats(result['deviation'])}, pooled over all arms)"
+    if not result["level"]:
+        return f"The winner is ahead by more than {of_chance}."
+    arms = ", ".join(map(str, result["level"]))
+    return f"No verdict: the winner is ahead of {arms} by no more than {of_chance}."
 
 
 def write_result(search, outcomes, ended):
@@ -64,6 +102,7 @@ def write_result(search, outcomes, ended):
         "rungs": list(search.rungs),
         "seeds": search.seeds,
         "arms": ranked,
+        **compare([row for row in ranked if row["state"] != "failed"]),
     }
     files.write(os.path.join(search.directory, "search.json"), json.dumps(result, indent=1))
     values = {
@@ -98,6 +137,8 @@ def print_result(search, result, console):
         if row["failure"]:
             console.print(f"arm {row['arm']} failed: {row['failure']}", markup=False)
     console.print(f"\n{values['account']}", markup=False)
+    if values["verdict"]:
+        console.print(values["verdict"], markup=False)
     if winner := result["winner"]:
         console.print(f"winner: arm {winner['arm']}, {winner['name']}, {nats(winner['losses'][-1])}", markup=False)
         whole = command(search, winner["arm"], search.corpus, search.run_directory(winner["arm"], 0))
@@ -112,6 +153,7 @@ def _values(search, result):
     runs = "one run an arm" if search.seeds == 1 else f"the mean of {search.seeds} seeds an arm"
     return {
         "own": own,
+        "verdict": verdict_of(result),
         "outcomes": {row["arm"]: _outcome(row) for row in result["arms"]},
         "explained": (
             f"Validation loss in nats at shares of a run's budget of {search.told(search.budgets[0].amount)}, {runs}; "

@@ -53,7 +53,7 @@ class Search:
         run_budget: str, of each run: how long its schedule is.
         total_budget: str, of the same unit, for all that is trained.
         stop_at: float. The share of its budget at which a run ends.
-        seeds: int. Runs of an arm, whose mean loss counts.
+        seeds: int. Runs of an arm, whose mean loss counts. Equal seeds have equal rows and masks in all arms.
         directory: str, for runs and report.
     """
 
@@ -166,7 +166,8 @@ class Search:
             trial = study.ask()
             try:
                 for resource, rung in enumerate(self.rungs):
-                    outcome.losses.append(self._judge(number, rung))
+                    outcome.by_seed = self._judge(number, rung)
+                    outcome.losses.append(statistics.mean(outcome.by_seed))
                     told = f"arm {number} ({self.arms[number].name}) at {rung:.1%}: {nats(outcome.losses[-1])}"
                     console.print(told, markup=False)
                     trial.report(outcome.losses[-1], _HALVES**resource)
@@ -187,7 +188,7 @@ class Search:
         return outcomes, "done"
 
     def _judge(self, arm, rung):
-        """Returns the mean validation loss of an arm at a rung, to which its runs are brought where they are not there.
+        """Returns the validation loss of each run of an arm at a rung, to which those are brought that are not there.
 
         Raises:
             ArmFailed: if a run has given up.
@@ -201,7 +202,7 @@ class Search:
             raise BudgetSpent
         for seed in missing:
             losses[seed] = self._train(arm, seed, rung)
-        return statistics.mean(losses)
+        return losses
 
     def _loss_at(self, arm, seed, rung):
         """Returns the validation loss of a run at a rung; `None` where the run is not there yet.
