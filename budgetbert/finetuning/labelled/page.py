@@ -30,7 +30,7 @@ PARTS = {"dev": "held out", "test": "test"}
 BASELINES = {
     "tfidf": "TF-IDF and a linear model",
     "majority": "always the usual label",
-    "sentence": "a name or number of the sentence most like the question",
+    "sentence": "a name in the likeliest sentence",
     "none": "never an answer",
     "tfidf_cosine": "cosines of TF-IDF",
     "bm25": "BM25",
