@@ -18,8 +18,8 @@ _FEWEST_EPOCHS, _MOST_EPOCHS = 3, 20
 # On 600 rows of SST-2 a tiny_frontier had 63.5 % after 380 updates and 63.3 % after 760.
 _ENOUGH_UPDATES = 375
 _HIGHEST_RATE = 3e-3
-# Encoders up to this width read two texts apart. Frozen features of a width of 128 call for it (docs/LOG.md); at 768 BERT
-# reads them in one row (Devlin et al. 2018). Between is a guess, and no finetuning of both kinds was compared yet.
+# Encoders up to this width read two texts apart. Frozen features of a width of 128 call for it (docs/LOG.md); at 768
+# BERT reads them in one row (Devlin et al. 2018). Between is a guess, and no finetuning of both kinds was compared yet.
 _WIDEST_APART = 256
 
 
