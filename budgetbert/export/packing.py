@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-_UNEQUAL = "The two texts must be equally many."
+_UNEQUAL = "Both inputs must have the same number of texts."
 
 
 def pack(tokenizer, texts, length):
