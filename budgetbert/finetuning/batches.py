@@ -53,7 +53,7 @@ class EncodedExamples:
 
     def length_of(self, indices):
         """Returns the length (int) to which a batch of these examples is padded."""
-        return _MULTIPLE * -(-int(self.lengths[indices].max()) // _MULTIPLE)
+        return padded_length(self.lengths[indices].max())
 
     def batch(self, indices, rows):
         """Returns a batch of `rows` rows (int): the examples of `indices`, and behind them padding of weight 0.
@@ -85,6 +85,11 @@ class EncodedExamples:
             batch["labels"] = np.zeros((rows, *self.labels.shape[1:]), self.labels.dtype)
             batch["labels"][: len(indices)] = self.labels[indices]
         return batch
+
+
+def padded_length(length):
+    """Returns the multiple of 8 (int) that holds a length (int)."""
+    return _MULTIPLE * -(-int(length) // _MULTIPLE)
 
 
 def _cut(texts, room):

@@ -7,16 +7,21 @@ import pkgutil
 
 from budgetbert.finetuning.answers.squad import is_squad
 from budgetbert.finetuning.labelled.labels import KINDS
+from budgetbert.finetuning.tagging.conll import is_conll
 
 _TEXTS = "budgetbert.finetuning.labelled.data:read_labelled"
 # Kinds of tasks with files of their own to the functions that read them, each from flags to a `Labelled`.
 _READERS = {
+    "tag": "budgetbert.finetuning.tagging.data:read_tagged",
     "answer": "budgetbert.finetuning.answers.data:read_labelled",
     "embed": "budgetbert.finetuning.embedding.data:read_pairs",
 }
+# Tasks whose files show by themselves what they are for.
+_SHOWN_BY_FILES = {"tag": is_conll, "answer": is_squad}
 # Classes of models to what labels texts with them.
 _LABELLERS = {
     "BertBudgetTextClassifier": "budgetbert.finetuning.labelled.labelling:TextLabeller",
+    "BertBudgetTokenClassifier": "budgetbert.finetuning.tagging.labelling:TagLabeller",
     "BertBudgetQuestionAnswering": "budgetbert.finetuning.answers.labelling:AnswerLabeller",
     "BertBudgetTextEmbedder": "budgetbert.finetuning.embedding.labelling:VectorLabeller",
 }
@@ -36,7 +41,9 @@ def read(given):
     Raises:
         InputError: if a file cannot be read or its labels cannot be learned.
     """
-    task = "answer" if given.task == "auto" and is_squad(given.train) else given.task
+    task = given.task
+    if task == "auto":
+        task = next((name for name, shows in _SHOWN_BY_FILES.items() if shows(given.train)), task)
     return pkgutil.resolve_name(_READERS.get(task, _TEXTS))(given)
 
 

@@ -15,6 +15,9 @@ _TEXTS = (
     *("text", "sentence", "review", "content", "body", "message", "comment", "tweet", "utterance", "document", "query"),
     *("question", "headline", "title", "description"),
 )
+# Those of lists of words, and of their tags.
+_WORDS = ("tokens", "words")
+_TAGS = ("ner_tags", "tags", "pos_tags", "upos", "xpos", "labels", "entities")
 _LABELS = (
     *("label", "labels", "category", "categories", "class", "target", "intent", "sentiment", "topic", "emotion"),
     *("score", "rating", "stars", "tags", "gold_label", "similarity", "is_duplicate", "toxic", "y"),
@@ -42,7 +45,7 @@ class Columns:
         return f"columns: {', '.join(parts)}{told}"
 
 
-def choose_columns(name, names, text=None, text_pair=None, label=None, with_label=True, pair=None):
+def choose_columns(name, names, text=None, text_pair=None, label=None, with_label=True, pair=None, of_words=False):
     """Chooses the columns: as they were named, else by the header where it says so without doubt.
 
     Args:
@@ -51,6 +54,7 @@ def choose_columns(name, names, text=None, text_pair=None, label=None, with_labe
         text, text_pair, label: str, the columns that were named, or `None`.
         with_label: bool. Whether there is a label. Defaults to `True`.
         pair: bool. Whether there are two texts; `None` (default) where the header may say so.
+        of_words: bool. Whether text and label are lists of words and of their tags. Defaults to `False`.
 
     Returns:
         `Columns`.
@@ -78,13 +82,13 @@ def choose_columns(name, names, text=None, text_pair=None, label=None, with_labe
             "a .tsv tabs."
         )
     if with_label and label is None:
-        label = _guess(name, names, free, _LABELS, "label", text is not None)
+        label = _guess(name, names, free, _TAGS if of_words else _LABELS, "label", text is not None)
         free.remove(label)
     texts = tuple(filter(None, (text, text_pair)))
     if not texts:
         texts = _pair(free) if pair is not False else None
         if texts is None and not pair:
-            texts = (_guess(name, names, free, _TEXTS, "text", True),)
+            texts = (_guess(name, names, free, _WORDS if of_words else _TEXTS, "text", True),)
     if pair and len(texts or ()) < 2:
         raise InputError(
             f"{name} has the columns {shown_names(names)}, and the model reads two texts: name them with --text and "

@@ -104,14 +104,16 @@ class _Part:
     @property
     def told(self):
         """list of str: how many rows could not be read, with their lines."""
-        if not self.broken:
-            return []
-        lines = ", ".join(f"{line:,}" for line, _ in self.broken[:_TOLD_LINES])
-        more = " and so on" if len(self.broken) > _TOLD_LINES else ""
-        return [
-            f"{counted(len(self.broken), 'row')} of {self.name} cannot be used (line {lines}{more}; the first: "
-            f"{self.broken[0][1]})."
-        ]
+        return told_of_broken(self.name, self.broken)
+
+
+def told_of_broken(name, broken):
+    """Returns a list with a sentence on the rows of a file (str) that cannot be used, tuples of line and reason."""
+    if not broken:
+        return []
+    lines = ", ".join(f"{line:,}" for line, _ in broken[:_TOLD_LINES])
+    more = " and so on" if len(broken) > _TOLD_LINES else ""
+    return [f"{counted(len(broken), 'row')} of {name} cannot be used (line {lines}{more}; the first: {broken[0][1]})."]
 
 
 def read_labelled(given):

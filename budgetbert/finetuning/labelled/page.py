@@ -10,6 +10,9 @@ from budgetbert.reporting.charts import Bar, bar_chart, calibration_chart
 TITLES = {
     "accuracy": "Accuracy",
     "f1_macro": "F1, mean of the classes",
+    "entity_f1": "F1 of entities",
+    "entity_precision": "Precision of entities",
+    "entity_recall": "Recall of entities",
     "f1_micro": "F1 of all labels",
     "exact_match": "All labels right",
     "spearman": "Spearman correlation",
@@ -35,6 +38,7 @@ BASELINES = {
     "tfidf_cosine": "cosines of TF-IDF",
     "bm25": "BM25",
     "static": "means of its token vectors",
+    "words": "each word's most frequent tag",
 }
 
 

@@ -41,6 +41,25 @@ class TaggedSentences:
         return sorted(found, key=lambda tag: (tag != "O", tag.partition("-")[2], tag))
 
 
+# What CoNLL's files are called, a packed one before the ending of its packing.
+_NAMES = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".conll03", ".conll2003")
+
+
+def is_conll(path):
+    """Returns whether a path (str) is that of CoNLL's columns: by its name, or because its first line is no record.
+
+    Turku's `.tsv` has words and tags without a header, so that a table is read as columns where its first word's tag
+    is `O` or has a prefix.
+    """
+    name = os.path.basename(path).lower()
+    if any(name.endswith(ending) or f"{ending}." in name for ending in _NAMES):
+        return True
+    if (".txt" not in name and ".tsv" not in name) or not os.path.isfile(path):
+        return False
+    first = next(filter(str.strip, _lines(path)), "").split()
+    return len(first) > 1 and (first[-1] == "O" or first[0] == "-DOCSTART-" or first[-1][:2] in ("B-", "I-", "S-"))
+
+
 def read_conll(path, word_column=None, tag_column=None):
     """Reads a file of words and tags, also compressed (`.gz`, `.bz2`, `.xz`, `.zst`).
 

@@ -65,6 +65,7 @@ class MostFrequentTags:
     Args:
         words: list of lists of str.
         tags: list of lists of str, as many.
+        others: list of lists of str. Tags that count for the most frequent one alone. Defaults to none.
 
     Example:
 
@@ -72,9 +73,9 @@ class MostFrequentTags:
     [['B-LOC', 'B-LOC']]
     """
 
-    def __init__(self, words, tags):
+    def __init__(self, words, tags, others=()):
         counts = collections.defaultdict(collections.Counter)
-        every = collections.Counter()
+        every = collections.Counter(tag for its_tags in others for tag in its_tags)
         for sentence, its_tags in zip(words, tags, strict=True):
             for word, tag in zip(sentence, its_tags, strict=True):
                 counts[word][tag] += 1

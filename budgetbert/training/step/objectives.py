@@ -169,4 +169,18 @@ class AnswerMarking:
         return ops.sum(losses * batch["weights"]), ops.sum(batch["weights"]), {}
 
 
+class TokenClassification:
+    """The sum of the cross-entropies of the first pieces of words.
+
+    Source: Devlin et al. 2019, section 5.3.
+    """
+
+    def __call__(self, model, batch, training):
+        """As `Classification`, with labels and weights `[batch, length]`, the weight being the number of words."""
+        inputs = {name: batch.get(name) for name in _ENCODER_INPUTS}
+        weights = batch["weights"]
+        losses = cross_entropy(batch["labels"], model(inputs, training=training))
+        return ops.sum(losses * weights), ops.sum(weights), {}
+
+
 OBJECTIVES = {"mlm": MaskedLanguageModeling, "mlm_nsp": MaskedLanguageModelingAndNextSentence}
