@@ -18,7 +18,7 @@ from budgetbert.errors import InputError
 from budgetbert.finetuning.kinds import TASKS, read
 
 flags.DEFINE_string("model", None, "The model.keras of a run, a preset's folder, or a BERT checkpoint of Hugging Face.")
-flags.DEFINE_string("train", None, f"The labelled file: {USABLE}.")
+flags.DEFINE_string("train", None, f"The labelled file: {USABLE}; of tag also CoNLL.")
 flags.DEFINE_string("dev", None, "Labelled texts to judge with; by default a tenth of --train is held out.")
 flags.DEFINE_string("test", None, "Labelled texts to judge the finished model with, once.")
 flags.DEFINE_enum("task", "auto", TASKS, "What the labels are; auto decides by them, and says why.")
