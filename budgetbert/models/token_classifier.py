@@ -115,7 +115,7 @@ class BertBudgetTokenClassifier(AutomaticFinetuning, PresetTask, keras_hub.model
             ValueError: if tags do not match the words, a label is not known, or an entity is at no word of its text.
         """
         x = checked_texts(x)
-        rows = self._rows_of(x)
+        rows = self.rows_of(x)
         tags = labels_of(x, y, rows, self.scheme)
         labels = np.zeros(rows.inputs["token_ids"].shape, np.int32)
         weights = np.zeros(labels.shape, np.float32)
@@ -143,8 +143,14 @@ class BertBudgetTokenClassifier(AutomaticFinetuning, PresetTask, keras_hub.model
         if self.preprocessor is None or is_dataset(x) or isinstance(x, dict):
             return self._logits(x, batch_size, **kwargs)
         x = checked_texts([x] if isinstance(x, str) else x)
-        rows = self._rows_of(x)
-        logits = self._logits(rows.inputs, batch_size, **kwargs)[rows.rows, rows.columns]
+        rows = self.rows_of(x)
+        return self.read(x, rows, self._logits(rows.inputs, batch_size, **kwargs)[rows.rows, rows.columns])
+
+    def read(self, x, rows, logits):
+        """Returns what `predict` returns, of texts, their `TaggingRows` and the logits `[words, tags]` of their words.
+
+        Logits are those of first pieces, in the order of `rows.words`.
+        """
         scores = ops.convert_to_numpy(ops.softmax(logits, axis=-1)) if len(logits) else logits
         best = scores.argmax(-1) if len(logits) else np.zeros(0, int)
         bounds = np.searchsorted(rows.texts, np.arange(len(x) + 1))
@@ -194,7 +200,8 @@ class BertBudgetTokenClassifier(AutomaticFinetuning, PresetTask, keras_hub.model
     def _check_texts(self, x):
         """Texts are looked at in `encode`; inputs of the model are none."""
 
-    def _rows_of(self, x):
+    def rows_of(self, x):
+        """Returns the `TaggingRows` of texts, a list of str or of lists of str."""
         length, positions = self.preprocessor.sequence_length, self.backbone.max_sequence_length
         if not 2 < length <= positions:
             raise ValueError(f"Rows have 3 to {positions} tokens, the model's positions. Received: {length}")

@@ -15,7 +15,45 @@ from budgetbert.training.step.objectives import TokenClassification
 _ERRORS = 20
 
 
-class EncodedSentences:
+class EncodedTexts:
+    """The rows of texts, in batches of similar length.
+
+    Args:
+        texts: list of str, or of lists of str, the words.
+        preprocessor: `BertBudgetTokenClassifierPreprocessor`.
+    """
+
+    def __init__(self, texts, preprocessor):
+        self.rows = preprocessor.rows_of(texts)
+        self._pad = preprocessor.tokenizer.pad_token_id
+        self._parts = dict(self.rows.inputs)
+        self.lengths = self._parts["padding_mask"].sum(axis=1)
+
+    def __len__(self):
+        return len(self.lengths)
+
+    def length_of(self, indices):
+        """Returns the length (int) to which a batch of these rows is padded."""
+        return min(padded_length(self.lengths[indices].max()), self._parts["token_ids"].shape[1])
+
+    def batch(self, indices, rows):
+        """Returns a batch of `rows` rows (int): those of `indices`, and behind them padding of weight 0.
+
+        Returns:
+            Dict of arrays `[rows, length]`: int32 `token_ids`, `padding_mask` and `segment_ids`; of sentences with
+            tags also int32 `labels` and float32 `weights`, 1 at the first piece of each word.
+        """
+        length = self.length_of(indices)
+        batch = {name: np.zeros((rows, length), part.dtype) for name, part in self._parts.items()}
+        batch["token_ids"][:] = self._pad
+        # A row of padding alone would have nothing to attend to.
+        batch["padding_mask"][:, 0] = 1
+        for name, part in self._parts.items():
+            batch[name][: len(indices)] = part[indices, :length]
+        return batch
+
+
+class EncodedSentences(EncodedTexts):
     """The rows of sentences, whose first pieces of words have labels.
 
     Args:
@@ -25,38 +63,13 @@ class EncodedSentences:
     """
 
     def __init__(self, examples, preprocessor, scheme):
-        self.rows = preprocessor.rows_of(examples.words)
+        super().__init__(examples.words, preprocessor)
         self.tags = labels_of(examples.words, examples.tags, self.rows, scheme)
-        self._labels = np.zeros(self.rows.inputs["token_ids"].shape, np.int32)
-        self._weights = np.zeros(self._labels.shape, np.float32)
-        self._labels[self.rows.rows, self.rows.columns] = self.tags
-        self._weights[self.rows.rows, self.rows.columns] = 1.0
-        self._pad = preprocessor.tokenizer.pad_token_id
-        self.lengths = self.rows.inputs["padding_mask"].sum(axis=1)
-
-    def __len__(self):
-        return len(self.lengths)
-
-    def length_of(self, indices):
-        """Returns the length (int) to which a batch of these rows is padded."""
-        return min(padded_length(self.lengths[indices].max()), self._labels.shape[1])
-
-    def batch(self, indices, rows):
-        """Returns a batch of `rows` rows (int): those of `indices`, and behind them padding of weight 0.
-
-        Returns:
-            Dict of arrays `[rows, length]`: int32 `token_ids`, `padding_mask`, `segment_ids` and `labels`, float32
-            `weights`, 1 at the first piece of each word.
-        """
-        length = self.length_of(indices)
-        parts = {**self.rows.inputs, "labels": self._labels, "weights": self._weights}
-        batch = {name: np.zeros((rows, length), part.dtype) for name, part in parts.items()}
-        batch["token_ids"][:] = self._pad
-        # A row of padding alone would have nothing to attend to.
-        batch["padding_mask"][:, 0] = 1
-        for name, part in parts.items():
-            batch[name][: len(indices)] = part[indices, :length]
-        return batch
+        labels = np.zeros(self._parts["token_ids"].shape, np.int32)
+        weights = np.zeros(labels.shape, np.float32)
+        labels[self.rows.rows, self.rows.columns] = self.tags
+        weights[self.rows.rows, self.rows.columns] = 1.0
+        self._parts |= {"labels": labels, "weights": weights}
 
 
 class TagHead:
@@ -91,7 +104,7 @@ class TagHead:
 
     def judge(self, model, examples, encoded):
         """Returns the `Judgement` of a model on `TaggedExamples` and what `encode` made of them; a loss is a word's."""
-        logits = _word_logits(model, encoded)
+        logits = word_logits(model, encoded)
         tags = self._tags_of(logits.argmax(axis=1), encoded)
         found = self._score(examples, tags)
         shifted = logits - logits.max(axis=1, keepdims=True)
@@ -137,7 +150,7 @@ class TagHead:
             dict of `metrics`, `classes` (of each type), `calibration` (of words) and `errors`.
         """
         encoded = EncodedSentences(examples, model.preprocessor, self._scheme)
-        probabilities = ops.convert_to_numpy(ops.softmax(_word_logits(model, encoded), axis=-1))
+        probabilities = ops.convert_to_numpy(ops.softmax(word_logits(model, encoded), axis=-1))
         best, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
         tags = self._tags_of(best, encoded)
         types = entity_scores(examples.tags, tags)["types"]
@@ -173,12 +186,12 @@ class TagHead:
         return f"{metric} {found[metric]:.3f}, no better than the most frequent tag ({usual:.3f})"
 
 
-def _word_logits(model, encoded):
-    """Returns the logits (words, tags) of the first pieces of words, in the order of `encoded.rows`."""
+def word_logits(model, encoded, batch_size=64):
+    """Returns the logits (words, tags) of the first pieces of words of `EncodedTexts`, in the order of their rows."""
     order = np.argsort(encoded.rows.rows, kind="stable")
     bounds = np.searchsorted(encoded.rows.rows[order], np.arange(len(encoded) + 1))
     logits = np.empty((len(order), model.num_classes), np.float32)
-    for indices, batch in judging_batches(encoded):
+    for indices, batch in judging_batches(encoded, batch_size):
         outputs = outputs_of(model, batch)
         for place, row in enumerate(indices):
             words = order[bounds[row] : bounds[row + 1]]

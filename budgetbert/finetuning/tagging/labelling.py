@@ -1,10 +1,8 @@
 """The entities of texts, as rows of a file."""
 
-import numpy as np
 import pyarrow as pa
 
-# Texts of similar length are tagged together, so that little is padding.
-_TEXTS = 512
+from budgetbert.finetuning.tagging.head import EncodedTexts, word_logits
 
 
 class TagLabeller:
@@ -37,11 +35,6 @@ class TagLabeller:
             List of dict, a row for each text.
         """
         (texts,) = texts
-        order = np.argsort([len(text) for text in texts], kind="stable")
-        rows = [None] * len(texts)
-        for first in range(0, len(order), _TEXTS):
-            chosen = order[first : first + _TEXTS]
-            found = self._model.predict([texts[place] for place in chosen], batch_size=batch_size, verbose=0)
-            for place, entities in zip(chosen, found, strict=True):
-                rows[place] = {"entities": entities}
-        return rows
+        encoded = EncodedTexts(texts, self._model.preprocessor)
+        found = self._model.read(texts, encoded.rows, word_logits(self._model, encoded, batch_size))
+        return [{"entities": entities} for entities in found]
