@@ -37,6 +37,7 @@ flags.DEFINE_float("temperature", None, "Of embed: by which cosines are divided;
 flags.DEFINE_enum("pooling", None, ["mean", "first"], "Of embed: mean over the tokens, as by default, or first one.")
 flags.DEFINE_string("output_dir", None, "For model.keras, metrics.json and page; the same command on it goes on.")
 flags.DEFINE_float("learning_rate", None, "The peak; by default from the encoder's width.", 1e-9, 1.0)
+flags.DEFINE_bool("search", False, "Try four rates on a part of --train first, and take the best.")
 flags.DEFINE_integer("epochs", None, "By default from the number of examples.", 1, 10_000)
 flags.DEFINE_integer("batch_size", None, "Examples of an update; by default 16, of embed 64.", 1, 65_536)
 flags.DEFINE_integer("sequence_length", None, "Tokens of a row; by default 128, of answer 384.", 8, 65_536)
@@ -53,6 +54,8 @@ def main():
     command_line.check_output_dir(given.output_dir)
     if given.learning_rate is not None and math.isnan(given.learning_rate):
         raise InputError("--learning_rate nan is no number: give one such as 3e-4.")
+    if given.search and given.learning_rate is not None:
+        raise InputError("--search tries rates, and --learning_rate gives one: leave one of them out.")
 
     for name in ("negative", "sizes", "temperature", "pooling"):
         if getattr(given, name) is not None and given.task != "embed":

@@ -1,6 +1,7 @@
 """From a labelled file to `model.keras`, `metrics.json` and a page."""
 
 import dataclasses
+import functools
 import sys
 
 import keras
@@ -9,6 +10,7 @@ from budgetbert.errors import InputError
 from budgetbert.finetuning.finetune import Finetuning, Interrupted
 from budgetbert.finetuning.harness import measured_device, pretraining_of
 from budgetbert.finetuning.labelled.page import BASELINES, figure, write_page
+from budgetbert.finetuning.labelled.rate_search import FACTORS, FEWEST_EXAMPLES, search_rate
 from budgetbert.finetuning.pretrained import Pretrained
 from budgetbert.finetuning.protocols import PROTOCOLS, steps_of
 from budgetbert.finetuning_rule import finetuning_settings, reads_pairs_apart
@@ -50,7 +52,12 @@ def _finetune(options, labelled, load_model, signals):
         raise InputError(f"--sequence_length {options.sequence_length} is more than the model's {longest} positions.")
     protocol = _protocol(options, labelled, pretrained.config["hidden_dim"])
     identity = {"recipe": "finetune", "model": pretrained.fingerprint, "precision_asked": options.precision}
-    identity |= labelled.settings
+    identity |= {**labelled.settings, **({"search": list(FACTORS)} if options.search else {})}
+    if options.search and len(examples["train"]) < FEWEST_EXAMPLES:
+        raise InputError(
+            f"--search needs {FEWEST_EXAMPLES} training examples or more to tell rates apart, and there are "
+            f"{len(examples['train'])}: leave it out."
+        )
     run = Run(options.output_dir)
     data = {flag: part.fingerprint for flag, part in examples.items()}
     decisive = {"protocol": protocol.settings, "seeds": seeds, "task": task.name, "data": data, **identity}
@@ -58,22 +65,30 @@ def _finetune(options, labelled, load_model, signals):
     # With a first line in the log, the same directory with other settings is refused.
     run.log({"tasks": [task.name]})
     try:
-        _print_plan(labelled, protocol, seeds, console)
+        _print_plan(labelled, protocol, seeds, console, options.search)
         device = measured_device(run, options.precision)
         head = labelled.make_head(apart=True) if protocol.pairs == "apart" else labelled.make_head()
-        finetuning = Finetuning(
+        make_finetuning = functools.partial(
+            Finetuning,
             pretrained,
             task,
             head,
-            protocol=protocol,
-            examples={"train": examples["train"], "dev": [examples["dev"]]},
             start=pretrained,
             device=device,
-            directory=run.directory,
             identity=identity,
             signals=signals,
             say=console.print,
             remat=options.remat,
+        )
+        tried = []
+        if options.search:
+            settings_of = functools.partial(_settings_of, options, labelled, pretrained.config["hidden_dim"])
+            rate, tried = search_rate(make_finetuning, protocol, settings_of, examples["train"], run, console.print)
+            protocol = dataclasses.replace(protocol, learning_rates=(rate,))
+        finetuning = make_finetuning(
+            protocol=protocol,
+            examples={"train": examples["train"], "dev": [examples["dev"]]},
+            directory=run.directory,
         )
         entry = finetuning(seeds)
         entry["baselines"] = head.baselines(examples, pretrained)
@@ -89,6 +104,7 @@ def _finetune(options, labelled, load_model, signals):
             "data": {"train": options.train, "columns": dataclasses.asdict(labelled.columns), **labelled.counts},
             "notes": [f"task {task.name}: {labelled.why}", *labelled.told],
             "settings": {**protocol.settings, **labelled.settings, "seeds": seeds},
+            "search": tried,
             "finetuning": {
                 "device": device.name,
                 "backend": keras.backend.backend(),
@@ -114,7 +130,7 @@ def _finetune(options, labelled, load_model, signals):
 
 def _protocol(options, labelled, width):
     """Returns the `Protocol`: the rule's settings, except what was asked for."""
-    chosen = finetuning_settings(width, len(labelled.examples["train"]), options.batch_size or labelled.kind.batch_size)
+    chosen = _settings_of(options, labelled, width, len(labelled.examples["train"]))
     length = labelled.kind.sequence_length or PROTOCOLS["budget"].sequence_length
     pairs = options.pairs if labelled.reads_pairs else "together"
     if pairs == "auto":
@@ -123,16 +139,26 @@ def _protocol(options, labelled, width):
         PROTOCOLS["budget"],
         name="file",
         description="rate from the encoder's width, epochs from the number of examples, or as asked for; last epoch",
-        learning_rates=(options.learning_rate or chosen.learning_rate,),
+        learning_rates=(chosen.learning_rate,),
         batch_sizes=(chosen.batch_size,),
-        epochs=options.epochs or chosen.epochs,
+        epochs=chosen.epochs,
         sequence_length=options.sequence_length or length,
         seeds=SEEDS,
         pairs=pairs,
     )
 
 
-def _print_plan(labelled, protocol, seeds, console):
+def _settings_of(options, labelled, width, examples):
+    """Returns the `FinetuningSettings` for a number of examples (int), with what was asked for in place of the rule."""
+    chosen = finetuning_settings(width, examples, options.batch_size or labelled.kind.batch_size)
+    return dataclasses.replace(
+        chosen,
+        learning_rate=options.learning_rate or chosen.learning_rate,
+        epochs=options.epochs or chosen.epochs,
+    )
+
+
+def _print_plan(labelled, protocol, seeds, console, search):
     task, examples = labelled.task, labelled.examples
     named = f", {counted(task.classes, 'label')}" if task.labels else ""
     console.print(f"task {task.name} ({labelled.kind.what}{named}): {labelled.why}")
@@ -146,8 +172,8 @@ def _print_plan(labelled, protocol, seeds, console):
     steps = seeds * steps_of(protocol, len(examples["train"]), rows)
     console.print(
         f"{counted(seeds, 'run')} of {counted(protocol.epochs, 'epoch')} on "
-        f"{counted(len(examples['train']), 'example')} in batches of {rows} with the rate {rate:.2g}, "
-        f"{number(steps)} steps\n"
+        f"{counted(len(examples['train']), 'example')} in batches of {rows} with the rate {rate:.2g}"
+        f"{', or one that --search finds' if search else ''}, {number(steps)} steps\n"
     )
 
 

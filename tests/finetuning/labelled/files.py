@@ -19,6 +19,7 @@ def given(**flags):
         "pairs": "auto",
         "precision": "float32",
         "remat": False,
+        "search": False,
         "model": "runs/none/model.keras",
     }
     return types.SimpleNamespace(**values | {key: value and str(value) for key, value in flags.items()})

@@ -82,6 +82,28 @@ def test_a_finished_finetuning_is_taken_over_and_another_is_refused(classes, mon
 
 
 @pytest.mark.slow
+@pytest.mark.without_backend
+def test_a_search_takes_the_best_of_four_rates_and_leaves_the_held_out_texts_alone(tmp_path, capsys):
+    rows = [(text, "a cat" if cat else "a dog") for text, cat in texts(100)]
+    path = write(tmp_path / "a.csv", ("text", "label"), rows)
+    result = train(path, tmp_path / "out", learning_rate=None, search=True, seeds=1, epochs=2)
+    tried = result["search"]
+    rates, found = [part["learning_rate"] for part in tried], [part["accuracy"][0] for part in tried]
+    assert np.allclose(np.divide(rates, rates[0]), [1, 0.5, 2, 0.25], rtol=1e-2)
+    assert result["settings"]["learning_rates"] == (rates[int(np.argmax(found))],)
+    # 90 of 100 rows are not held out, and of these a fifth judges the rates.
+    assert "on 72 of the training examples, judged on 18 others" in capsys.readouterr().out
+    assert not (tmp_path / "out" / "search" / "model.keras").exists()
+
+
+@pytest.mark.without_backend
+def test_a_search_among_few_examples_is_refused(tmp_path):
+    path = write(tmp_path / "a.csv", ("text", "label"), [(text, str(cat)) for text, cat in texts(30)])
+    with pytest.raises(InputError, match="needs 50 training examples or more"):
+        train(path, tmp_path / "out", learning_rate=None, search=True)
+
+
+@pytest.mark.slow
 def test_a_killed_finetuning_goes_on_and_ends_alike(classes, tmp_path):
     path, _, result = classes
     original, calls = engine.make_step, []
