@@ -45,9 +45,10 @@ def search_rate(make_finetuning, protocol, settings_of, examples, run, say):
     part, judged = split_for_search(examples)
     settings = settings_of(len(part))
     rates = tuple(float(f"{factor * settings.learning_rate:.3g}") for factor in FACTORS)
+    told = ", ".join(f"{rate:.2g}" for rate in sorted(rates))
     say(
-        f"--search: the rates {', '.join(f'{rate:.2g}' for rate in sorted(rates))}, {counted(settings.epochs, 'epoch')} on "
-        f"{len(part):,} of the training examples, judged on {len(judged):,} others of them"
+        f"--search: the rates {told}, {counted(settings.epochs, 'epoch')} on {len(part):,} of the training examples, "
+        f"judged on {len(judged):,} others of them"
     )
     os.makedirs(run.path("search"), exist_ok=True)
     finetuning = make_finetuning(
