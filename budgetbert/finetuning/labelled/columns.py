@@ -9,7 +9,7 @@ from budgetbert.errors import InputError
 _PAIRS = (
     *(("sentence1", "sentence2"), ("sentence_1", "sentence_2"), ("question1", "question2"), ("text1", "text2")),
     *(("text_a", "text_b"), ("sentence_a", "sentence_b"), ("premise", "hypothesis"), ("question", "sentence")),
-    ("question", "context"),
+    *(("question", "context"), ("question", "passage")),
 )
 _TEXTS = (
     *("text", "sentence", "review", "content", "body", "message", "comment", "tweet", "utterance", "document", "query"),

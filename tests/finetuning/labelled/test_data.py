@@ -148,3 +148,26 @@ def test_duplicates_and_unknown_labels_of_other_files_are_told(tmp_path):
     write(dev, ("label", "text"), [("a", "text 0"), ("c", "new")])
     with pytest.raises(InputError, match=r"line 3: the label 'c' is none of those of --train \(a, b\)"):
         read_labelled(given(train=train, dev=dev))
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "classes"),
+    [
+        (("question", "passage", "label"), [True, False], ("False", "True")),
+        (("premise", "hypothesis", "label"), ["entailment", "neutral", "contradiction"],
+         ("contradiction", "entailment", "neutral")),
+    ],
+    ids=["BoolQ", "CB"],
+)  # fmt: skip
+def test_tasks_of_superglue_are_files_like_others(names, labels, classes, tmp_path):
+    """In the official format: objects of JSON, a line each, with an `idx`; the test file has no labels."""
+    first, second, label = names
+    rows = [
+        {first: f"is it {n}", second: f"it is {n}", "idx": n, label: labels[n % len(labels)]}
+        for n in range(10 * len(labels))
+    ]
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found = read_labelled(given(train=path))
+    assert (found.task.name, found.task.labels, found.columns.texts) == ("classify", classes, (first, second))
+    assert found.counts["rows"] == {"train": 9 * len(labels), "dev": len(labels)}
