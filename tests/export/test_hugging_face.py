@@ -104,5 +104,5 @@ def test_what_cannot_be_imported_is_named():
     with pytest.raises(ValueError, match="untied"):
         from_transformers(hf_model("bert", tie_word_embeddings=False))
     config = transformers.BertConfig(**SIZES)
-    with pytest.raises(ValueError, match="BertModel is not one of"):
-        from_transformers(transformers.BertModel(config))
+    with pytest.raises(ValueError, match="BertForMultipleChoice is not one of"):
+        from_transformers(transformers.BertForMultipleChoice(config))
