@@ -153,6 +153,7 @@ def test_a_column_with_a_hole_is_refused():
             classifier().predict(pandas.Series(["the cat", None], dtype=dtype))
 
 
+@pytest.mark.without_backend
 def test_a_masked_lm_shuffles_splits_and_takes_datasets():
     model = masked_lm()
     model.compile(optimizer=keras.optimizers.SGD(0.0), run_eagerly=True)

@@ -37,6 +37,7 @@ def unanswerable(tmp_path_factory):
     return path, place / "out", finetune(options, read(options), lambda path: model)
 
 
+@pytest.mark.any_backend
 def test_answers_are_learned_and_told(unanswerable):
     path, directory, result = unanswerable
     entry = result["tasks"]["answer"]
@@ -65,7 +66,7 @@ def test_answers_are_learned_and_told(unanswerable):
     assert len(predictions) == 2 * len(held) == entry["examples"]
 
 
-@pytest.mark.without_backend
+@pytest.mark.any_backend
 def test_each_question_of_a_file_gets_its_answer_with_its_place(unanswerable, tmp_path):
     _, directory, _ = unanswerable
     model = load_trained(directory / "model.keras")

@@ -45,6 +45,7 @@ def trained(tmp_path_factory):
     return path, place / "out", train(path, place / "out", sizes="32")
 
 
+@pytest.mark.any_backend
 def test_pairs_are_learned_and_told_beside_what_costs_nothing(trained):
     _, directory, result = trained
     entry = result["tasks"]["embed"]
@@ -58,6 +59,7 @@ def test_pairs_are_learned_and_told_beside_what_costs_nothing(trained):
         assert told in page
 
 
+@pytest.mark.any_backend
 def test_the_model_reads_strings_and_has_its_settings(trained):
     _, directory, _ = trained
     model = keras.models.load_model(directory / "model.keras")
@@ -66,7 +68,7 @@ def test_the_model_reads_strings_and_has_its_settings(trained):
     assert (anchors @ positives.T).argmax(axis=1).tolist() == list(range(8))
 
 
-@pytest.mark.without_backend
+@pytest.mark.any_backend
 @pytest.mark.parametrize("ending", ["npy", "parquet", "jsonl"])
 def test_each_row_of_a_file_gets_its_vector(trained, ending, tmp_path):
     _, directory, _ = trained

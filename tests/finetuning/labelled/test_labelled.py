@@ -51,6 +51,7 @@ def classes(tmp_path_factory):
     return path, place / "out", train(path, place / "out")
 
 
+@pytest.mark.without_backend
 def test_classes_are_learned_and_told(classes):
     _, directory, result = classes
     entry = result["tasks"]["classify"]
@@ -65,6 +66,7 @@ def test_classes_are_learned_and_told(classes):
     assert "the labels are names" in result["notes"][0]
 
 
+@pytest.mark.without_backend
 def test_the_model_reads_strings_and_has_its_labels(classes):
     _, directory, _ = classes
     model = keras.models.load_model(directory / "model.keras", compile=False)
@@ -72,6 +74,7 @@ def test_the_model_reads_strings_and_has_its_labels(classes):
     assert model.predict(["the cat sat", "the dog sat"], verbose=0).argmax(axis=1).tolist() == [0, 1]
 
 
+@pytest.mark.without_backend
 def test_a_finished_finetuning_is_taken_over_and_another_is_refused(classes, monkeypatch):
     path, directory, result = classes
     monkeypatch.setattr(engine, "make_step", None)  # nothing is trained
@@ -103,6 +106,7 @@ def test_a_search_among_few_examples_is_refused(tmp_path):
         train(path, tmp_path / "out", learning_rate=None, search=True)
 
 
+@pytest.mark.without_backend
 @pytest.mark.slow
 def test_a_killed_finetuning_goes_on_and_ends_alike(classes, tmp_path):
     path, _, result = classes

@@ -57,6 +57,7 @@ def tags(tmp_path_factory):
     return path, place / "out", train(path, place / "out")
 
 
+@pytest.mark.any_backend
 def test_tags_are_learned_and_told(tags):
     _, directory, result = tags
     entry = result["tasks"]["tag"]
@@ -71,6 +72,7 @@ def test_tags_are_learned_and_told(tags):
     assert "the name of the file says so" in result["notes"][0]
 
 
+@pytest.mark.any_backend
 def test_the_model_finds_the_entities_of_strings(tags, tmp_path):
     _, directory, _ = tags
     rows = [" ".join(words) for words, _ in sentences(20, seed=1)]
@@ -90,6 +92,7 @@ def test_the_model_finds_the_entities_of_strings(tags, tmp_path):
     assert read_output(tmp_path / "out.parquet") == found
 
 
+@pytest.mark.any_backend
 def test_scores_in_training_are_those_of_the_finished_model(tags):
     """Rows by length, several rows a sentence, words without pieces: `judge` says what `predict` does."""
     path, directory, result = tags
