@@ -166,14 +166,14 @@ def test_regression_and_three_classes(glue, tmp_path):
 def test_some_tasks_start_from_the_encoder_of_mnli(glue, tmp_path):
     protocol = dataclasses.replace(TOY, mnli_transfer=("rte",), epochs=1)
     starts, poolers = [], []
-    original = finetuning.restart
+    original = TextHead.restart
 
-    def restart_(model, weights, seed, pooler):
+    def restart(head, model, weights, seed, pooler):
         starts.append(weights[0].copy())
         poolers.append(pooler)
-        original(model, weights, seed, pooler)
+        original(head, model, weights, seed, pooler)
 
-    with mock.patch.object(finetuning, "restart", restart_):
+    with mock.patch.object(TextHead, "restart", restart):
         result = run(glue, tmp_path, protocol=protocol, tasks="rte,mnli,cola", seeds=1)
     mnli = keras.models.load_model(tmp_path / "mnli" / "model.keras", compile=False)
     finetuned = keras.ops.convert_to_numpy(mnli.backbone.trainable_variables[0].value)
