@@ -10,7 +10,7 @@ from sklearn.model_selection import GroupShuffleSplit
 from budgetbert.errors import InputError
 from budgetbert.finetuning.answers.squad import Questions, is_squad, read_questions
 from budgetbert.finetuning.labelled.columns import Columns
-from budgetbert.finetuning.labelled.data import HELD_OUT, Labelled
+from budgetbert.finetuning.labelled.data import HELD_OUT, Labelled, also_in_train
 from budgetbert.finetuning.labelled.labels import Kind
 from budgetbert.finetuning.tasks import Split, Task
 from budgetbert.reporting.numbers import counted
@@ -85,7 +85,8 @@ def read_labelled(given):
         )
     counts = {"rows": {flag: len(part) for flag, part in examples.items()}}
     counts["unusable_rows"] = {flag: len(questions.left_out) for flag, questions in found.items()}
-    counts["also_in_train"] = _shared(examples, told)
+    contexts = {flag: part.questions.contexts for flag, part in examples.items()}
+    counts["also_in_train"] = also_in_train(contexts, told, "question", "have a context of the training examples")
     if given.max_train_examples and given.max_train_examples < len(examples["train"]):
         examples["train"] = _sample(examples["train"], given.max_train_examples)
         told += [f"train: {note}." for note in examples["train"].notes]
@@ -146,21 +147,6 @@ def _hold_out(examples):
     splitter = GroupShuffleSplit(1, test_size=HELD_OUT, random_state=0)
     kept, held = next(splitter.split(contexts, groups=contexts))
     return {flag: examples.take(part, stem=flag) for flag, part in (("train", kept), ("dev", held))}
-
-
-def _shared(examples, told):
-    """Returns how many questions of each other part have a context of the training part (dict), and tells of them."""
-    seen, found = set(examples["train"].questions.contexts), {}
-    for flag, part in examples.items():
-        if flag == "train":
-            continue
-        found[flag] = sum(context in seen for context in part.questions.contexts)
-        if found[flag]:
-            told.append(
-                f"{flag}: {found[flag]:,} of {counted(len(part), 'question')} have a context of the training examples, "
-                "so its scores flatter."
-            )
-    return found
 
 
 def _sample(examples, count):

@@ -1,7 +1,6 @@
 """Files of pairs, triplets, scored pairs or plain texts as examples for a model of vectors. Imports no Keras."""
 
 import dataclasses
-import math
 
 import numpy as np
 from sklearn.model_selection import GroupShuffleSplit
@@ -11,8 +10,8 @@ from budgetbert.errors import InputError
 from budgetbert.finetuning.data import Examples, sample
 from budgetbert.finetuning.embedding.columns import choose_pair_columns
 from budgetbert.finetuning.embedding.retrieval import METRICS
-from budgetbert.finetuning.labelled.data import HELD_OUT, Labelled
-from budgetbert.finetuning.labelled.labels import Kind
+from budgetbert.finetuning.labelled.data import HELD_OUT, Labelled, also_in_train, told_of_broken, told_of_lines
+from budgetbert.finetuning.labelled.labels import Kind, number_of
 from budgetbert.finetuning.tasks import Split, Task
 from budgetbert.reporting.numbers import counted
 
@@ -22,7 +21,6 @@ TEMPERATURE, POOLING = 0.05, "mean"
 # A search among so many texts takes seconds, and its figures are within a point of those of all.
 _MOST_HELD_OUT = 2_000
 _FEWEST = 10
-_TOLD_LINES = 5
 _WHAT = {
     "texts": "texts alone, each read twice with other dropout",
     "pairs": "pairs of texts that belong together",
@@ -72,7 +70,7 @@ class _Part:
                 problem = problem or f"{self.name}, line {record.line:,}: it holds {held} in the column {column!r}"
         score = None
         if not problem and self.columns.label:
-            score = _number(record.values.get(self.columns.label))
+            score = number_of(record.values.get(self.columns.label))
             if score is None:
                 problem = f"{self.name}, line {record.line:,}: it holds no number in the column {self.columns.label!r}"
         if problem:
@@ -118,19 +116,13 @@ class _Part:
     def told(self):
         """list of str, sentences on rows that are not used, with their lines."""
         unit = _UNITS[self.kind]
-        told = []
-        if self.broken:
-            lines = _lines([line for line, _ in self.broken])
-            told.append(
-                f"{counted(len(self.broken), 'row')} of {self.name} cannot be used ({lines}; the first: "
-                f"{self.broken[0][1]})."
-            )
+        told = told_of_broken(self.name, self.broken)
         if self.alike:
             rows = counted(len(self.alike), "row")
-            told.append(f"left out: {rows} with one text twice ({_lines(self.alike)}).")
+            told.append(f"left out: {rows} with one text twice ({told_of_lines(self.alike)}).")
         if self.repeated:
             rows = counted(len(self.repeated), f"repeated {unit}")
-            told.append(f"left out: {rows} ({_lines(self.repeated)}).")
+            told.append(f"left out: {rows} ({told_of_lines(self.repeated)}).")
         if self.flag == "train" and self.kind in ("pairs", "triplets"):
             several = len(self.texts[0]) - len(set(self.texts[0]))
             if several:
@@ -183,7 +175,8 @@ def read_pairs(given):
     counts["unusable_rows"] = {
         part.flag: len(part.broken) + len(part.alike) + len(part.repeated) for part in (train, *others.values())
     }
-    counts["also_in_train"] = _also_in_train(examples, told)
+    keys = {flag: list(zip(*part.texts, strict=True)) for flag, part in examples.items()}
+    counts["also_in_train"] = also_in_train(keys, told)
     task = _task(train.columns, examples)
     if given.max_train_examples:
         examples["train"] = sample(examples["train"], given.max_train_examples, task)
@@ -257,17 +250,6 @@ def _halves(flag, examples, told):
     return dataclasses.replace(examples, texts=tuple(map(list, zip(*cut, strict=True))))
 
 
-def _also_in_train(examples, told):
-    """Returns how many rows of each other part stand in the training part too (dict), and tells of them."""
-    seen, found = set(zip(*examples["train"].texts, strict=True)), {}
-    for flag in [flag for flag in examples if flag != "train"]:
-        found[flag] = sum(row in seen for row in zip(*examples[flag].texts, strict=True))
-        if found[flag]:
-            of_all = f"{found[flag]:,} of {counted(len(examples[flag]), 'row')}"
-            told.append(f"{flag}: {of_all} stand in the training examples too, so its scores flatter.")
-    return found
-
-
 def _task(columns, examples):
     splits = {flag: (Split(flag, len(part)),) for flag, part in examples.items()}
     metrics = ("spearman", "pearson") if columns.label else METRICS
@@ -275,16 +257,3 @@ def _task(columns, examples):
         *("embed", "Vectors", columns.texts, columns.label, (), metrics),
         **{"train": splits["train"][0], "dev": splits["dev"], "test": splits.get("test", ())},
     )
-
-
-def _number(cell):
-    try:
-        value = float(cell)
-    except (TypeError, ValueError):
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _lines(lines):
-    more = " and so on" if len(lines) > _TOLD_LINES else ""
-    return f"line {', '.join(f'{line:,}' for line in lines[:_TOLD_LINES])}{more}"

@@ -111,9 +111,14 @@ def told_of_broken(name, broken):
     """Returns a list with a sentence on the rows of a file (str) that cannot be used, tuples of line and reason."""
     if not broken:
         return []
-    lines = ", ".join(f"{line:,}" for line, _ in broken[:_TOLD_LINES])
-    more = " and so on" if len(broken) > _TOLD_LINES else ""
-    return [f"{counted(len(broken), 'row')} of {name} cannot be used (line {lines}{more}; the first: {broken[0][1]})."]
+    lines = told_of_lines([line for line, _ in broken])
+    return [f"{counted(len(broken), 'row')} of {name} cannot be used ({lines}; the first: {broken[0][1]})."]
+
+
+def told_of_lines(lines):
+    """Returns the first of some numbers of lines (list of int), for people."""
+    more = " and so on" if len(lines) > _TOLD_LINES else ""
+    return f"line {', '.join(f'{line:,}' for line in lines[:_TOLD_LINES])}{more}"
 
 
 def read_labelled(given):
@@ -159,7 +164,8 @@ def read_labelled(given):
         )
     counts = {"rows": {flag: len(part) for flag, part in examples.items()}}
     counts["unusable_rows"] = {part.flag: len(part.broken) for part in (train, *others.values())}
-    counts["also_in_train"] = _duplicates(examples, told)
+    keys = {flag: list(zip(*part.texts, strict=True)) for flag, part in examples.items()}
+    counts["also_in_train"] = also_in_train(keys, told)
     task = _task(kind, names, train.columns, examples)
     if given.max_train_examples:
         examples["train"] = sample(examples["train"], given.max_train_examples, task)
@@ -240,16 +246,25 @@ def _strata(kind, labels):
     return rarest
 
 
-def _duplicates(examples, told):
-    """Returns how many rows of each other part stand in the training part too (dict), and tells of them."""
-    seen, found = set(zip(*examples["train"].texts, strict=True)), {}
-    for flag, part in examples.items():
+def also_in_train(keys, told, noun="row", shared="stand in the training examples too"):
+    """Counts the examples of other parts that the training part has too, and tells of them.
+
+    Args:
+        keys: dict of `"train"`, `"dev"` and perhaps `"test"` to list of what an example is known by.
+        told: list of str, to which a sentence for each part is added.
+        noun: str. What an example is. Defaults to `"row"`.
+        shared: str. What is said of them.
+
+    Returns:
+        dict of the other parts' names to int.
+    """
+    seen, found = set(keys["train"]), {}
+    for flag, others in keys.items():
         if flag == "train":
             continue
-        found[flag] = sum(row in seen for row in zip(*part.texts, strict=True))
+        found[flag] = sum(key in seen for key in others)
         if found[flag]:
-            of_all = f"{found[flag]:,} of {counted(len(part), 'row')}"
-            told.append(f"{flag}: {of_all} stand in the training examples too, so its scores flatter.")
+            told.append(f"{flag}: {found[flag]:,} of {counted(len(others), noun)} {shared}, so its scores flatter.")
     return found
 
 

@@ -125,7 +125,7 @@ def _type_of(cell):
     return "a list" if isinstance(cell, (list, tuple)) else type(cell).__name__
 
 
-def _number(cell):
+def number_of(cell):
     """Returns a finite number (float), or `None`."""
     try:
         value = float(cell)
@@ -138,7 +138,7 @@ def _decide_by_labels(cells, where):
     """Returns the name of a `Kind`, and why the labels are that."""
     if isinstance(cells[0], (list, tuple)):
         return "multilabel", "each label is a list"
-    numbers = None if isinstance(cells[0], bool) else [_number(cell) for cell in cells]
+    numbers = None if isinstance(cells[0], bool) else [number_of(cell) for cell in cells]
     if numbers and None not in numbers:
         return _decide_by_numbers(numbers, where)
     if numbers and 2 * sum(number is not None and number != int(number) for number in numbers) > len(cells):
@@ -191,7 +191,7 @@ def _name(cell, line, where):
 
 
 def _score(cell, line, where):
-    score = None if isinstance(cell, bool) else _number(cell)
+    score = None if isinstance(cell, bool) else number_of(cell)
     if score is None:
         raise InputError(f"{where}, line {line:,}: the label {cell!r:.60} is no number: mend it, or leave it out.")
     return score

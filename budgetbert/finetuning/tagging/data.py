@@ -10,7 +10,7 @@ from sklearn.model_selection import train_test_split
 from budgetbert.corpus.sources.records import Records
 from budgetbert.errors import InputError
 from budgetbert.finetuning.labelled.columns import Columns, choose_columns
-from budgetbert.finetuning.labelled.data import HELD_OUT, Labelled, told_of_broken
+from budgetbert.finetuning.labelled.data import HELD_OUT, Labelled, also_in_train, told_of_broken
 from budgetbert.finetuning.labelled.labels import Kind
 from budgetbert.finetuning.tagging.conll import TaggedSentences, is_conll, read_conll
 from budgetbert.finetuning.tasks import Split, Task
@@ -82,7 +82,8 @@ def read_tagged(given):
     }
     counts["unusable_rows"] = {flag: len(part.broken) for flag, part in parts.items()}
     counts["words"] = {flag: sum(map(len, part.words)) for flag, part in examples.items()}
-    counts["also_in_train"] = _also_in_train(examples, told)
+    keys = {flag: list(map(tuple, part.words)) for flag, part in examples.items()}
+    counts["also_in_train"] = also_in_train(keys, told, "sentence")
     if given.max_train_examples:
         examples["train"] = _sampled(examples["train"], given.max_train_examples, told)
     scheme = TagScheme(names)
@@ -208,17 +209,6 @@ def _hold_out(examples, told, name):
         flag: dataclasses.replace(examples.take(np.sort(part)), stem=flag)
         for flag, part in (("train", kept), ("dev", held))
     }
-
-
-def _also_in_train(examples, told):
-    """Returns how many sentences of each other part stand in the training part too (dict), and tells of them."""
-    seen, found = {tuple(words) for words in examples["train"].words}, {}
-    for flag in [flag for flag in ("dev", "test") if flag in examples]:
-        found[flag] = sum(tuple(words) in seen for words in examples[flag].words)
-        if found[flag]:
-            of_all = f"{found[flag]:,} of {counted(len(examples[flag]), 'sentence')}"
-            told.append(f"{flag}: {of_all} stand in the training sentences too, so its scores flatter.")
-    return found
 
 
 def _sampled(examples, most, told):
