@@ -16,6 +16,7 @@ from tests.programs import call
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.any_backend
 def test_a_keras_user(finished_run, tmp_path):
     done = call("tests/first_hour/keras_user.py", finished_run / "model.keras", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]

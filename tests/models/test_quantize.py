@@ -26,9 +26,10 @@ def outputs_of(model):
 
 def cases():
     """Every task in 8 bits and one in 4; the others in 4 with the slow tests."""
+    once = [pytest.mark.slow, pytest.mark.any_backend]
     for task in TASKS:
         yield task, "int8"
-        yield pytest.param(task, "int4", marks=() if task == "masked_lm" else pytest.mark.slow)
+        yield pytest.param(task, "int4", marks=() if task == "masked_lm" else once)
 
 
 @pytest.mark.parametrize(("task", "mode"), cases())

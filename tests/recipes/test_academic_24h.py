@@ -47,6 +47,7 @@ def test_help_says_what_a_run_costs_and_shows_the_flags():
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_text_goes_in_and_an_encoder_that_fills_masks_comes_out(small_text, tmp_path):
     flags = ("--corpus", small_text, "--output_dir", tmp_path / "run", "--preset", "tiny", "--budget", "3steps")
     done = run(*flags, "--batch_size", 8, "--micro_batch_size", 8, "--precision", "float32")

@@ -19,6 +19,7 @@ def model(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_from_a_labelled_file_to_labels_of_another(model, tmp_path):
     rows = [(text, "cat" if cat else "dog") for text, cat in texts(60)]
     train = write(tmp_path / "a.csv", ("text", "label"), rows)

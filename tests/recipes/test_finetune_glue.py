@@ -25,6 +25,7 @@ def glue(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_from_a_file_to_a_table(model, glue, tmp_path):
     flags = ("--model", model, "--glue_dir", glue, "--protocol", "quick", "--output_dir", tmp_path / "out")
     done = call(RECIPE, *flags, "--max_train_examples", "60", "--precision", "float32")
@@ -39,6 +40,7 @@ def test_from_a_file_to_a_table(model, glue, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_two_commands_on_one_directory_make_one_result(model, glue, tmp_path):
     flags = ("--model", model, "--glue_dir", glue, "--protocol", "quick", "--output_dir", tmp_path / "out")
     for task in ("cola", "rte"):

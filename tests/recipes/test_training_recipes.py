@@ -53,6 +53,7 @@ def in_recipe(recipe, code):
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_academic_24h(small_text, tmp_path):
     flags = ("--budget", "20steps", "--batch_size", 8, "--micro_batch_size", 4)
     run, printed = trained("academic_24h", small_text, tmp_path, *flags)
@@ -77,6 +78,7 @@ def test_academic_24h(small_text, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_cramming_24h(small_text, tmp_path):
     flags = ("--budget", "20steps", "--batch_size", 16, "--micro_batch_size", 4)
     run, _ = trained("cramming_24h", small_text, tmp_path, *flags)
@@ -100,6 +102,7 @@ def test_cramming_24h(small_text, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_frontier(small_text, tmp_path):
     flags = ("--budget", "20steps", "--batch_size", 8, "--micro_batch_size", 4, "--marks", "0.5")
     run, _ = trained("frontier", small_text, tmp_path, *flags)
@@ -120,6 +123,7 @@ def test_frontier(small_text, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_continue_24h(finished_run, small_corpus, tmp_path):
     flags = ("--corpus", small_corpus.directory, "--initial_model", finished_run, "--budget", "20steps")
     flags += ("--batch_size", 8, "--micro_batch_size", 8, "--precision", "float32", "--output_dir", tmp_path / "run")
@@ -174,6 +178,7 @@ def test_what_a_search_searches_is_set_by_flags(small_text, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 @pytest.mark.parametrize("recipe", ["academic_24h", "lamb_76min"])
 def test_muon_takes_the_place_of_a_recipe_s_optimizer(recipe, small_text, tmp_path):
     flags = ("--budget", "2steps", "--batch_size", 8, "--micro_batch_size", 8, "--optimizer", "muon")
@@ -185,6 +190,7 @@ def test_muon_takes_the_place_of_a_recipe_s_optimizer(recipe, small_text, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_lamb_76min_nvidia(small_text, tmp_path):
     flags = ("--budget", "9steps", "--batch_size", 16, "--micro_batch_size", 8, "--objective", "mlm_nsp")
     run, _ = trained("lamb_76min", small_text, tmp_path, *flags, "--variant", "nvidia")

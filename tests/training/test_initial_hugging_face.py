@@ -103,6 +103,7 @@ def test_exported_back_transformers_gives_the_same_logits_and_ids(checkpoint, co
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_raw_text_is_prepared_with_the_tokens_of_the_model(checkpoint, small_text, tmp_path, small_corpus):
     train(small_text, tmp_path / "run", initial_model=str(checkpoint), plan_only=True, recipe=SHORT)
     prepared = open_corpus(tmp_path / "run" / "corpus")
@@ -112,6 +113,7 @@ def test_raw_text_is_prepared_with_the_tokens_of_the_model(checkpoint, small_tex
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_a_head_that_the_checkpoint_lacks_is_told(checkpoint, corpus, tmp_path, capsys):
     folder = tmp_path / "headless"
     transformers.BertModel.from_pretrained(checkpoint).save_pretrained(folder)

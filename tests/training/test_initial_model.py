@@ -58,6 +58,7 @@ def test_the_architecture_is_that_of_the_model_and_the_optimizer_starts_anew(tra
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 @pytest.mark.parametrize("name", ["marks/0.5.keras", "checkpoints/step-00000006"])
 def test_a_mark_and_a_checkpoint_are_models_too(trained, small_corpus, tmp_path, name):
     train(small_corpus.directory, tmp_path / "run", initial_model=str(trained / name), budget="1step")
@@ -83,6 +84,7 @@ def test_a_killed_run_goes_on_to_the_same_bits_and_does_not_load_the_model_again
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_a_run_goes_on_with_its_own_initial_model_only(trained, small_corpus, tmp_path):
     flags = {"initial_model": str(trained / "marks" / "0.5.keras"), "budget": "4steps"}
     train(small_corpus.directory, tmp_path / "run", stop_at=0.5, **flags)
@@ -93,6 +95,7 @@ def test_a_run_goes_on_with_its_own_initial_model_only(trained, small_corpus, tm
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_what_is_new_and_what_is_left_behind_is_told(trained, small_corpus, tmp_path, capsys):
     pretrained = keras.models.load_model(trained / "model.keras")
     tokenizer = pretrained.preprocessor.tokenizer
@@ -112,6 +115,7 @@ def test_what_is_new_and_what_is_left_behind_is_told(trained, small_corpus, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_phases_that_share_a_corpus_read_it_in_two_orders_and_may_leave_the_blocks_as_they_are(
     trained, small_corpus, tmp_path
 ):
@@ -132,6 +136,7 @@ def test_phases_that_share_a_corpus_read_it_in_two_orders_and_may_leave_the_bloc
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_another_language_keeps_the_blocks_and_the_tokens_that_both_have(trained, small_text, tmp_path, capsys):
     options = {"vocabulary_size": 256, "lowercase": False, "validation_fraction": 0.03, "sequence_length": 32}
     other = prepare_corpus(str(small_text), tmp_path / "other", workers=1, **options)

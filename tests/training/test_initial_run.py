@@ -33,6 +33,7 @@ def second(first, corpora, directory, **flags):
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_both_phases_in_one_run_and_one_after_the_other_are_equal_to_the_bit(first, two_corpora, tmp_path):
     both = train(two_corpora, tmp_path / "both", recipe=TWO_PHASES)
     assert second(first, two_corpora, tmp_path / "second", stop_at=0.5) is None

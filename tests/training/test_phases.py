@@ -111,6 +111,7 @@ def test_a_run_killed_in_its_second_phase_goes_on_to_the_same_bits(undisturbed, 
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_a_run_that_stops_at_the_end_of_a_phase_goes_on_with_the_next(undisturbed, two_corpora, tmp_path):
     assert train(two_corpora, tmp_path, recipe=TWO_PHASES, stop_at=8 / 12) is None
     assert_equal(undisturbed[1], train(two_corpora, tmp_path, recipe=TWO_PHASES))
@@ -317,6 +318,7 @@ def test_a_published_curve_is_written_as_data():
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_binned_rows_cost_less_and_a_run_resumed_among_them_ends_with_the_same_bits(two_corpora, tmp_path):
     flags = {"recipe": TWO_PHASES, "length_bins": 16, "batch_size": 32, "micro_batch_size": 8, "log_every": EVERY_STEP}
     whole = train(two_corpora, tmp_path / "whole", **flags)

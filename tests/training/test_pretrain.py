@@ -237,6 +237,7 @@ def test_a_plan_of_a_busy_machine_is_made_anew(small_corpus, tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_a_run_that_is_calibrated_again_goes_on_to_the_same_bits(undisturbed, small_corpus, tmp_path, capsys):
     assert train(small_corpus.directory, tmp_path, stop_at=0.5) is None
     before = Run(str(tmp_path)).read_json("plan.json")

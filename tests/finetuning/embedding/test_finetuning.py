@@ -92,6 +92,7 @@ def test_each_row_of_a_file_gets_its_vector(trained, ending, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_scores_and_texts_alone_are_learned(tmp_path):
     right, drawn = pairs(60), pairs(120, seed=3)
     wrong = [(first[0], second[1], 0.0) for first, second in zip(drawn[:60], drawn[60:], strict=True)]

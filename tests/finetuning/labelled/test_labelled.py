@@ -192,6 +192,7 @@ def test_a_killed_prediction_goes_on_from_its_parts(classes, tmp_path, monkeypat
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_scores_are_in_the_units_of_the_file(tmp_path):
     rows = [(text, 1000 + 250.5 * cat) for text, cat in texts(150)]
     path = write(tmp_path / "a.csv", ("text", "score"), rows)
@@ -224,6 +225,7 @@ def test_two_texts_are_encoded_apart_by_a_small_encoder(tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_several_labels_are_judged_each_by_itself(tmp_path):
     rows = [(text, "|".join(word for word in ("cat", "dog", "mat") if word in text)) for text, _ in texts(150)]
     path = write(tmp_path / "a.csv", ("text", "labels"), rows)

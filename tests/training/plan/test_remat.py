@@ -82,6 +82,7 @@ def test_so_it_is_where_the_device_says_that_memory_ran_out(small_corpus, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 def test_a_run_goes_on_with_another_setting_equal_within_rounding(small_corpus, tmp_path, capsys):
     flags = {"budget": "4steps", "checkpoint_every": "2steps"}
     undisturbed = train(small_corpus.directory, tmp_path / "off", remat="off", **flags)
