@@ -35,6 +35,7 @@ flags.DEFINE_string("negative", None, "Of embed: the column with a text that doe
 flags.DEFINE_string("sizes", None, "Of embed: sizes at which the first numbers of a vector serve too, as 64,32.")
 flags.DEFINE_float("temperature", None, "Of embed: by which cosines are divided; by default 0.05.", 1e-3, 10.0)
 flags.DEFINE_enum("pooling", None, ["mean", "first"], "Of embed: mean over the tokens, as by default, or first one.")
+flags.DEFINE_string("columns", None, "The names of the columns of tables without a header, as text,label.")
 flags.DEFINE_string("output_dir", None, "For model.keras, metrics.json and page; the same command on it goes on.")
 flags.DEFINE_float("learning_rate", None, "The peak; by default from the encoder's width.", 1e-9, 1.0)
 flags.DEFINE_bool("search", False, "Try four rates on a part of --train first, and take the best.")

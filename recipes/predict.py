@@ -22,6 +22,7 @@ flags.DEFINE_string("input", None, f"The file with the texts: {USABLE.removesuff
 flags.DEFINE_string("output", None, "A new file: .jsonl, .csv or .parquet, of vectors also .npy.")
 flags.DEFINE_string("text", None, "The column with the text; by default the header says it.")
 flags.DEFINE_string("text_pair", None, "The column with the second of two texts.")
+flags.DEFINE_string("columns", None, "The names of the columns of a table without a header, as text,label.")
 flags.DEFINE_integer("batch_size", None, "Texts that are computed at once; by default 64.", 1, 65_536)
 
 
@@ -32,7 +33,7 @@ def main():
     if given.input.startswith("hf:"):
         raise InputError(f"--input {given.input} is no file: download it, so that a killed run can go on.")
     check_output(given.output)
-    names = Records(given.input, "input").names
+    names = Records(given.input, "input", given.columns).names
     if given.text or given.text_pair:
         choose_columns(f"--input {given.input}", names, given.text, given.text_pair, with_label=False)
     command_line.start_keras()

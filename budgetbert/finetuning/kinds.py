@@ -5,7 +5,10 @@ Imports no Keras: the rooms that do are imported when they are needed.
 
 import pkgutil
 
+from budgetbert.corpus.sources.records import Records
+from budgetbert.errors import InputError
 from budgetbert.finetuning.answers.squad import is_squad
+from budgetbert.finetuning.embedding.columns import are_pairs_alone
 from budgetbert.finetuning.labelled.labels import KINDS
 from budgetbert.finetuning.tagging.conll import is_conll
 
@@ -42,9 +45,19 @@ def read(given):
         InputError: if a file cannot be read or its labels cannot be learned.
     """
     task = given.task
+    shown = next((name for name, shows in _SHOWN_BY_FILES.items() if shows(given.train)), None)
+    if given.columns is not None and shown:
+        raise InputError(
+            f"--columns names the columns of tables without a header, and --train {given.train} is none: leave it out."
+        )
     if task == "auto":
-        task = next((name for name, shows in _SHOWN_BY_FILES.items() if shows(given.train)), task)
+        task = shown or ("embed" if _is_without_labels(given) else task)
     return pkgutil.resolve_name(_READERS.get(task, _TEXTS))(given)
+
+
+def _is_without_labels(given):
+    named = (given.text, given.text_pair, given.label)
+    return named == (None, None, None) and are_pairs_alone(Records(given.train, "train", given.columns).names)
 
 
 def labeller_of(model):

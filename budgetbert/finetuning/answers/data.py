@@ -74,7 +74,7 @@ def read_labelled(given):
     """
     columns = (given.text, given.text_pair, given.label)
     files = {flag: name for flag in ("train", "dev", "test") if (name := getattr(given, flag))}
-    found = {flag: read_questions(name, flag, columns) for flag, name in files.items()}
+    found = {flag: read_questions(name, flag, columns, given.columns) for flag, name in files.items()}
     told = [sentence for flag, questions in found.items() for sentence in _told(flag, files[flag], questions)]
     examples = {flag: AnswerExamples(questions, flag) for flag, questions in found.items()}
     if "dev" not in examples:

@@ -62,7 +62,7 @@ class Questions:
         return [[answer.text for answer in answers] for answers in self.answers]
 
 
-def read_questions(name, flag, columns=(None, None, None)):
+def read_questions(name, flag, columns=(None, None, None), header=None):
     """Reads questions, contexts and answers.
 
     Args:
@@ -70,6 +70,7 @@ def read_questions(name, flag, columns=(None, None, None)):
             (`text` and `answer_start`, lists) or `answer` and `answer_start`; or `hf:NAME[:CONFIG]` with such columns.
         flag: str. The flag that named it, for messages.
         columns: tuple of the names of the columns of questions, contexts and answers; `None` for those above.
+        header: str, the names of all columns of a table without a header, as `Records` takes them.
 
     Returns:
         `Questions`, without the entries that cannot be used.
@@ -77,8 +78,9 @@ def read_questions(name, flag, columns=(None, None, None)):
     Raises:
         InputError: if the file cannot be read, holds something else, or no entry can be used.
     """
-    split = {"dev": "validation"}.get(flag, flag)
-    entries = _entries_of_squad(name, flag) if is_squad(name) else _entries_of_rows(Records(name, flag, split), columns)
+    entries = (
+        _entries_of_squad(name, flag) if is_squad(name) else _entries_of_rows(Records(name, flag, header), columns)
+    )
     found = _checked(entries)
     if not len(found):
         first = next(iter(found.left_out.items()), None)

@@ -4,7 +4,7 @@ import dataclasses
 
 from budgetbert.corpus.sources.blocks import shown_names
 from budgetbert.errors import InputError
-from budgetbert.finetuning.labelled.columns import Columns, choose_columns
+from budgetbert.finetuning.labelled.columns import Columns, check_header, choose_columns
 
 # The usual names of columns in public data sets, in the order in which they are looked for.
 _TRIPLETS = (
@@ -21,6 +21,12 @@ _PAIRS = (
 )
 _SCORES = ("score", "scores", "similarity", "similarity_score", "relatedness_score")
 _ROLES = ("anchor", "positive", "negative")
+
+
+def are_pairs_alone(names):
+    """Returns whether columns (list of str) are two or three texts that belong together by their usual names alone."""
+    found = {name.lower() for name in names}
+    return len(found) == len(names) and any(found == set(usual) for usual in (*_TRIPLETS, *_PAIRS))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +87,7 @@ def _guessed(name, names, free):
     for usual in (*_TRIPLETS, *_PAIRS):
         if all(column in by_lower for column in usual):
             return tuple(map(by_lower.get, usual))
+    check_header(name, names)
     others = [column for column in free if column.lower() not in _SCORES]
     if len(others) in (1, 2) and len(free) == len(names):
         return tuple(others)

@@ -40,7 +40,7 @@ class _Part:
     """
 
     def __init__(self, flag, name, given):
-        records = Records(name, flag, split={"dev": "validation"}.get(flag, flag))
+        records = Records(name, flag, given.columns)
         self.flag, self.name = flag, name
         self.columns = choose_pair_columns(
             f"--{flag} {name}", records.names, given.text, given.text_pair, given.negative, given.label

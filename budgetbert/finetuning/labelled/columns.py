@@ -22,6 +22,8 @@ _LABELS = (
     *("label", "labels", "category", "categories", "class", "target", "intent", "sentiment", "topic", "emotion"),
     *("score", "rating", "stars", "tags", "gold_label", "similarity", "is_duplicate", "toxic", "y"),
 )
+# What no name of a column is like.
+_LONGEST_NAME, _MOST_WORDS, _ENDS = 60, 5, (".", "!", "?", "…", "。", "！", "？")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,15 +107,48 @@ def _pair(free):
     return found[0] if len(found) == 1 else None
 
 
+def check_header(name, names):
+    """Raises an `InputError` where the names of columns (list of str) look like a row, which would not be read.
+
+    Args:
+        name: str. The file, for messages.
+        names: list of str. Its columns, none of which has a usual name.
+    """
+    found = next((column for column in names if _is_like_a_text(column)), None)
+    if found is not None:
+        raise InputError(
+            f"{name} begins with {found!r:.60} where names of columns are looked for, and it looks like a row: "
+            "name the columns of a table without a header with --columns NAME,NAME, or, if it is a name, say so with "
+            "--text."
+        )
+
+
+def _is_like_a_text(column):
+    words = column.split()
+    return (
+        len(column) > _LONGEST_NAME or len(words) > _MOST_WORDS or column.strip().endswith(_ENDS) or _is_number(column)
+    )
+
+
+def _is_number(column):
+    try:
+        float(column)
+    except ValueError:
+        return False
+    return True
+
+
 def _guess(name, names, free, usual, flag, may_be_last):
     """Returns the one free column with a usual name, or the only one that there is."""
     found = [column for column in free if column.lower() in usual]
     if len(found) == 1:
         return found[0]
+    if not found:
+        check_header(name, names)
     if may_be_last and len(free) == 1:
         return free[0]
     doubt = f"{', '.join(map(repr, found))} may each be it" if found else "none has a usual name for it"
     raise InputError(
         f"{name} has the columns {shown_names(names)}, of which the {flag} is in doubt ({doubt}): name it with "
-        f"--{flag}."
+        f"--{flag}, or all columns of a table without a header with --columns."
     )

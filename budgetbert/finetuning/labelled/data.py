@@ -63,7 +63,7 @@ class _Part:
     """
 
     def __init__(self, flag, name, given, columns=None):
-        records = Records(name, flag, split={"dev": "validation"}.get(flag, flag))
+        records = Records(name, flag, given.columns)
         self.flag, self.name = flag, name
         named = columns or given
         first, second = (*columns.texts, None)[:2] if columns else (given.text, given.text_pair)

@@ -41,7 +41,7 @@ def predict(options, labeller_of, load_model=load_any):
     Raises:
         InputError: on bad input, before anything is predicted.
     """
-    records = Records(options.input, "input")
+    records = Records(options.input, "input", options.columns)
     model = load_model(options.model)
     labeller = labeller_of(model)
     if labeller is None:

@@ -122,7 +122,7 @@ class _Part:
             usual = (2, 4) if ".conllu" in name else (1, -1)
             self.columns = Columns((f"column {text or usual[0]}",), f"column {label or usual[1]}", ())
         else:
-            found = self._read_records(Records(name, flag, split={"dev": "validation"}.get(flag, flag)), given)
+            found = self._read_records(Records(name, flag, given.columns), given)
         self.examples = TaggedExamples(found.words, found.tags, stem=flag)
 
     def _read_records(self, records, given):

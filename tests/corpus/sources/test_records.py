@@ -33,6 +33,47 @@ def test_every_format_and_compression_gives_the_same_rows(kind, compression, tmp
     assert [record.values for record in records] == ROWS  # once more
 
 
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_a_table_without_a_header_is_read_whole(kind, tmp_path):
+    rows = DATA[kind].partition(b"\n")[2]
+    (tmp_path / f"a.{kind}").write_bytes(rows)
+    records = Records(str(tmp_path / f"a.{kind}"), "train", "text, label")
+    assert records.names == ["text", "label"]
+    assert [record.values for record in records] == ROWS
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "told"),
+    [
+        ("a.csv", "text", "--columns text names 1 column, and the first row of --train .* has 2"),
+        ("a.csv", "text,text", "has to be different names"),
+        ("a.csv", "text,", "has to be different names"),
+        ("a.jsonl", "text,label", "has names of its own: leave it out"),
+    ],
+)
+def test_columns_that_cannot_be_those_of_a_file_are_refused(name, columns, told, tmp_path):
+    (tmp_path / name).write_bytes(DATA[name.removeprefix("a.")])
+    with pytest.raises(InputError, match=told):
+        Records(str(tmp_path / name), "train", columns)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [{"one": ROWS[0], "two": ROWS[1], "three": ROWS[2]}, {"version": "1", "data": ROWS}, {"about": {}, "data": ROWS}],
+)
+def test_an_object_that_holds_all_rows_is_read_row_by_row(found, tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(found, indent=1))
+    records = Records(str(tmp_path / "a.json"), "train")
+    assert records.names == ["text", "label"]
+    assert [(record.values, record.line) for record in records] == list(zip(ROWS, (1, 2, 3), strict=True))
+
+
+@pytest.mark.parametrize("row", [{"text": "one", "about": {"a": 1}}, {"text": "one", "spans": []}, {"text": "one"}])
+def test_an_object_alone_is_a_row(row, tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(row))
+    assert [record.values for record in Records(str(tmp_path / "a.json"), "train")] == [row]
+
+
 def test_parquet_keeps_its_types(tmp_path):
     table = {"text": ["one", None], "labels": [["a", "b"], []], "score": [0.5, 2.0]}
     pa.parquet.write_table(pa.table(table), tmp_path / "a.parquet")

@@ -78,7 +78,7 @@ def test_each_question_of_a_file_gets_its_answer_with_its_place(unanswerable, tm
         csv.writer(file).writerows([("question", "context"), *rows, ("", "no question")])
     options = types.SimpleNamespace(
         **{"model": str(directory / "model.keras"), "input": str(tmp_path / "new.csv"), "batch_size": 2},
-        **{"output": str(tmp_path / "out.jsonl"), "text": None, "text_pair": None},
+        **{"output": str(tmp_path / "out.jsonl"), "text": None, "text_pair": None, "columns": None},
     )
     totals = predict.predict(options, labeller_of)
     assert (totals.rows, totals.unreadable) == (5, 1)

@@ -9,6 +9,7 @@ import pytest
 from budgetbert.errors import InputError
 from budgetbert.finetuning.embedding.columns import choose_pair_columns
 from budgetbert.finetuning.embedding.data import read_pairs
+from budgetbert.finetuning.kinds import read
 from tests.finetuning.labelled.files import given, write
 
 pytestmark = pytest.mark.without_backend
@@ -49,6 +50,14 @@ def test_columns_follow_from_the_header_where_it_is_plain(names, flags, texts, l
 def test_columns_in_doubt_are_asked_for(names, flags, told):
     with pytest.raises(InputError, match=told):
         choose_pair_columns("a.csv", names, **flags)
+
+
+@pytest.mark.parametrize("header", [("Query", "positive"), ("premise", "hypothesis")])
+def test_auto_takes_pairs_without_labels_for_pairs_that_belong_together(header, tmp_path):
+    found = read(given(train=write(tmp_path / "a.csv", header, PAIRS)))
+    assert (found.kind.name, found.columns.texts) == ("embed", header)
+    with pytest.raises(InputError, match="the label is in doubt"):
+        read(given(train=write(tmp_path / "b.csv", (*header, "kind"), [(*pair, "a") for pair in PAIRS])))
 
 
 def test_rows_that_say_nothing_are_counted_with_their_lines(tmp_path):

@@ -8,7 +8,7 @@ from tests.finetuning.folder import sentence
 
 FLAGS = (
     *("train", "dev", "test", "text", "text_pair", "label", "learning_rate", "epochs", "batch_size"),
-    *("sequence_length", "max_train_examples", "seeds", "negative", "sizes", "temperature", "pooling"),
+    *("sequence_length", "max_train_examples", "seeds", "negative", "sizes", "temperature", "pooling", "columns"),
 )
 
 

@@ -33,6 +33,8 @@ def test_columns_follow_from_the_header_where_it_is_plain(names, flags, texts, l
     ("names", "flags", "told"),
     [
         (["a", "b", "c"], {}, "of which the label is in doubt .*--label"),
+        (["It was good.", "yes", "no"], {}, "begins with 'It was good.' .* it looks like a row: .*--columns"),
+        (["good stuff", "0", "1"], {}, "begins with '0' .* it looks like a row: .*--columns"),
         (["text;label"], {}, "has one column, text;label, .* commas between them"),
         (["text", "title", "label"], {}, "of which the text is in doubt .'text', 'title' may each be it.*--text"),
         (["text", "label"], {"label": "class"}, "has no column 'class' but text, label: .*--label"),

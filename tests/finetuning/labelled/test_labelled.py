@@ -37,7 +37,7 @@ def train(path, output_dir, **flags):
 def labelled(model, path, output, **flags):
     options = types.SimpleNamespace(
         **{"model": str(model), "input": str(path), "output": str(output)},
-        **{"batch_size": 16, "text": None, "text_pair": None, **flags},
+        **{"batch_size": 16, "text": None, "text_pair": None, "columns": None, **flags},
     )
     return predict.predict(options, labeller_of)
 
@@ -278,6 +278,6 @@ def test_scores_of_each_class_are_those_of_scikit_learn(classes):
 @pytest.mark.without_backend
 def test_a_model_without_labels_predicts_nothing(tmp_path):
     path = write(tmp_path / "new.csv", ("text",), [("one",)])
-    options = types.SimpleNamespace(model="m", input=str(path), output=str(tmp_path / "out.csv"))
+    options = types.SimpleNamespace(model="m", input=str(path), output=str(tmp_path / "out.csv"), columns=None)
     with pytest.raises(InputError, match="holds a BertBudgetMaskedLM, which labels no texts"):
         predict.predict(options, labeller_of, lambda path: folder.pretrained())
