@@ -45,7 +45,6 @@ def main():
     import keras
 
     from budgetbert.training.pretrain import Phase, Recipe, pretrain
-    from budgetbert.training.run.display import show_filled_masks
 
     recipe = Recipe(
         name="academic_24h",
@@ -61,6 +60,8 @@ def main():
     )
     model = pretrain(recipe, options)
     if model and options.demo:
+        from budgetbert.demo import show_filled_masks
+
         show_filled_masks(model)
 
 

@@ -59,7 +59,6 @@ def main():
     import keras
 
     from budgetbert.training.pretrain import Phase, Recipe, pretrain
-    from budgetbert.training.run.display import show_filled_masks
 
     steps = STEPS[given.to]  # of rows of 128 tokens here, 512 published
     recipe = Recipe(
@@ -80,6 +79,8 @@ def main():
     )
     model = pretrain(recipe, options)
     if model and options.demo:
+        from budgetbert.demo import show_filled_masks
+
         show_filled_masks(model)
 
 

@@ -38,7 +38,6 @@ def main():
     import keras
 
     from budgetbert.training.pretrain import Phase, Recipe, pretrain
-    from budgetbert.training.run.display import show_filled_masks
 
     # Its learning rate goes below 0 where the budget is overrun; ours ends at 0.
     schedule = functools.partial(schedules.triangle, start=0.25, cooldown=0.25)  # budget-triangle2
@@ -61,6 +60,8 @@ def main():
     )
     model = pretrain(recipe, options)
     if model and options.demo:
+        from budgetbert.demo import show_filled_masks
+
         show_filled_masks(model)
 
 

@@ -28,13 +28,12 @@ define_flags(SETTINGS)
 
 
 def main():
-    options = read_flags(FAMILY, demo={"preset": SETTINGS["preset"]})
+    options = read_flags(FAMILY, demo={"preset": SETTINGS["preset"], "budget": "3m"})
     command_line.start_keras()
 
     from budgetbert.batches import ALL_MASKED
     from budgetbert.optimizers import Muon
     from budgetbert.training.pretrain import Phase, Recipe, pretrain
-    from budgetbert.training.run.display import show_filled_masks
 
     recipe = Recipe(
         name="frontier",
@@ -49,7 +48,9 @@ def main():
     )
     model = pretrain(recipe, options)
     if model and options.demo:
-        show_filled_masks(model)
+        from budgetbert.demo import show
+
+        show(model, options.output_dir)
 
 
 if __name__ == "__main__":

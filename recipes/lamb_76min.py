@@ -73,7 +73,6 @@ def main():
 
     from budgetbert.optimizers import Lamb
     from budgetbert.training.pretrain import Phase, Recipe, pretrain
-    from budgetbert.training.run.display import show_filled_masks
 
     recipe = Recipe(
         name="lamb_76min",
@@ -92,6 +91,8 @@ def main():
     )
     model = pretrain(recipe, options)
     if model and options.demo:
+        from budgetbert.demo import show_filled_masks
+
         show_filled_masks(model)
 
 

@@ -30,9 +30,10 @@ def installed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, source)
-    shutil.copytree(REPOSITORY / "budgetbert", source / "budgetbert", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("budgetbert", "recipes"):
+        shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     pip("wheel", "--quiet", "--no-deps", "--wheel-dir", folder, source)
     (wheel,) = folder.glob("*.whl")
     pip("install", "--quiet", "--no-deps", "--target", folder / "site", wheel)
@@ -44,7 +45,22 @@ def test_every_file_of_the_package_is_in_it(installed):
         found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
         return {path for path in found if "__pycache__" not in path.parts}
 
-    assert files(installed / "budgetbert") == files(REPOSITORY / "budgetbert")
+    recipes = {Path("recipes") / path for path in files(REPOSITORY / "recipes")}
+    assert files(installed / "budgetbert") == files(REPOSITORY / "budgetbert") | recipes
+
+
+def test_its_command_names_and_runs_the_recipes_that_it_holds(installed, tmp_path):
+    def budgetbert(*arguments):
+        environment = {**os.environ, "PYTHONPATH": str(installed)}
+        program = [sys.executable, installed / "bin" / "budgetbert"]
+        return subprocess.run(
+            [*program, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+
+    named = budgetbert("--help")
+    for recipe in (REPOSITORY / "recipes").glob("*.py"):
+        assert f"  {recipe.stem} " in named
+    assert "--budget" in budgetbert("demo", "--help")
 
 
 def test_it_draws_the_page_of_a_run_and_of_a_corpus(installed, finished_run, small_corpus, tmp_path):

@@ -206,7 +206,7 @@ class Options:
         """Returns these options with the defaults that depend on the sources, and the vocabulary's size rounded up.
 
         The demo text has 10 MB. Most of 32,768 entries would occur too rarely in it to be learnt, and 0.5 % of it would
-        be 60 rows, whose loss is noisy; 3 % are 500.
+        be 100 rows, whose loss is noisy; 3 % are 600.
 
         Args:
             sources: str, as for `--corpus`.

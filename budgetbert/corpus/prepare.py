@@ -67,7 +67,7 @@ def prepare_corpus(sources, output_dir, *, workers=None, **options):
         elif options.vocabulary_from:
             of_model = read_model_vocabulary(options.vocabulary_from)
             options, given = options.with_normalizer(of_model.normalizer), of_model.vocabulary
-        opened = parse_sources(sources, workers, options.text_field, options.split, options.document)
+        opened = parse_sources(sources, options.text_field, options.split, options.document)
     options = options.for_sources(sources)
     for source in opened:
         root = getattr(source, "root", None)
@@ -188,7 +188,7 @@ def check_sources(corpus):
             f"{corpus} holds token ids: make a corpus of them with recipes/prepare_corpus.py --corpus {corpus} "
             "--output_dir DIR, and give that as --corpus."
         )
-    parse_sources(corpus, Workers(1))
+    parse_sources(corpus)
 
 
 def open_or_prepare(corpus, work_directory, **preparation):

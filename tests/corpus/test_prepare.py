@@ -748,11 +748,6 @@ def test_raw_text_is_prepared_once_and_a_prepared_directory_is_opened(monkeypatc
     assert not (tmp_path / "unused").exists()
 
 
-def test_the_demo_has_a_smaller_vocabulary(monkeypatch, tmp_path, make_documents):
-    monkeypatch.setattr("budgetbert.corpus.sources.demo.documents", lambda workers: iter(make_documents(2000)))
-    assert prepare_corpus("demo", tmp_path / "demo", workers=1).manifest["options"]["vocabulary"] == 8192
-
-
 def test_the_corpus_needs_neither_keras_nor_tensorflow(tmp_path, text_file):
     program = (
         "import sys\nfrom budgetbert.corpus.prepare import prepare_corpus\n"

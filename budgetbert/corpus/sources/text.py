@@ -1,4 +1,4 @@
-"""Where the text comes from: local files and folders, data sets of the Hugging Face hub, this machine's documentation.
+"""Where the text comes from: local files and folders, data sets of the Hugging Face hub, the novels of the demo.
 
 A source yields its text in blocks of some MB, each with the position behind it, from which it can be read on.
 """
@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from budgetbert import files
-from budgetbert.corpus.sources import demo, formats, hub
+from budgetbert.corpus.sources import formats, hub, novels
 from budgetbert.corpus.sources.blocks import Block
 from budgetbert.errors import InputError
 
@@ -27,20 +27,19 @@ _UNREAD_NAMES = 5
 _WEIGHTED = re.compile(r"(.+)@(\d+\.?\d*|\.\d+)")
 
 
-def parse_sources(corpus, workers, text_field="text", split="train", document="auto"):
+def parse_sources(corpus, text_field="text", split="train", document="auto"):
     """Understands the value of `--corpus`.
 
     Args:
         corpus: str. `demo`, the path of a file or folder, a pattern such as `text/*.jsonl.gz`, or
             `hf:NAME[:CONFIG]`; several are separated by commas, and each may have a weight: `A@0.7,B@0.3`.
-        workers: `pool.Workers`, which collect the `demo` text.
         text_field: str. The field or column that holds the text, in JSON, tables, parquet and data sets of the hub.
         split: str. The split of data sets of the hub.
         document: str. `"auto"` or `"file"`, see `FileSource`.
 
     Returns:
-        list of `demo.DemoSource`, `FileSource` and `hub.HubSource`, each with an attribute `weight`: float, its share
-        of the characters of the corpus, or `None` where none is given.
+        list of `FileSource` and `hub.HubSource`, each with an attribute `weight`: float, its share of the characters of
+        the corpus, or `None` where none is given.
 
     Raises:
         InputError: if a source does not exist, holds no usable file or cannot be reached, or if weights are
@@ -53,7 +52,8 @@ def parse_sources(corpus, workers, text_field="text", split="train", document="a
         if not path:
             raise InputError(f"--corpus={corpus!r} names an empty source: give demo, a file or a folder.")
         if path == "demo":
-            source = demo.DemoSource(workers)
+            source = FileSource(str(novels.FOLDER / novels.TEXT))
+            source.name = "demo"
         elif path.startswith("hf:"):
             source = hub.HubSource(path, text_field, split)
         else:

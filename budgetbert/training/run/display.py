@@ -88,20 +88,3 @@ def print_phrases(rows, title, console):
     for row in rows:
         table.add_row(*row)
     console.print(table)
-
-
-def show_filled_masks(model):
-    """Prints what a masked-LM makes of three sentences in the manner of the demo text.
-
-    Args:
-        model: `BertBudgetMaskedLM` with a preprocessor.
-    """
-    sentences = (
-        "Returns a new array with the same [MASK] as the input.",
-        "If the file does not [MASK], an error is raised.",
-        "The default [MASK] of this argument is None.",
-    )
-    print("\nWhat the model fills in:")
-    for sentence, masks in zip(sentences, model.fill_mask(sentences, k=5), strict=True):
-        guesses = ", ".join(f"{token} {share(probability)}" for token, probability in masks[0])
-        print(f"  {sentence}\n      {guesses}")

@@ -8,7 +8,6 @@ import pyarrow as pa
 
 from budgetbert.corpus.sources import formats
 from budgetbert.corpus.sources import text as sources
-from budgetbert.corpus.stages.pool import Workers
 
 COMPRESS = {
     **{"gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress},
@@ -18,7 +17,7 @@ COMPRESS = {
 
 def parsed(path, block_bytes=2**20, **options):
     """The texts of a source, and why other documents cannot be used."""
-    (source,) = sources.parse_sources(str(path), Workers(1), **options)
+    (source,) = sources.parse_sources(str(path), **options)
     texts, problems = [], []
     for block, _ in source.blocks(block_bytes):
         problems += [(reason, None) for reason in block.removed.elements()]

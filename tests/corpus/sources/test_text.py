@@ -12,7 +12,6 @@ import pytest
 from budgetbert.corpus.prepare import prepare_corpus
 from budgetbert.corpus.sources import formats
 from budgetbert.corpus.sources import text as sources
-from budgetbert.corpus.stages.pool import Workers
 from budgetbert.errors import InputError
 from tests.corpus.sources.reading import COMPRESS, parsed, read
 
@@ -339,7 +338,7 @@ def test_reading_goes_on_from_any_position(tmp_path, make_documents, block_bytes
     (tmp_path / "b.txt").touch()
     (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress(b'{"text": "one"}\n' * 50))
     pyarrow.parquet.write_table(pa.table({"text": make_documents(50)}), tmp_path / "d.parquet")
-    (source,) = sources.parse_sources(str(tmp_path), Workers(1))
+    (source,) = sources.parse_sources(str(tmp_path))
     whole = list(source.blocks(block_bytes))
     for index in range(0, len(whole), max(1, len(whole) // 7)):
         rest = list(source.blocks(block_bytes, json.loads(json.dumps(whole[index][1]))))
@@ -349,7 +348,7 @@ def test_reading_goes_on_from_any_position(tmp_path, make_documents, block_bytes
 def test_blocks_are_as_large_as_asked_for_and_hold_whole_documents(tmp_path, make_documents):
     documents = make_documents(30_000)  # 8 MB, and read in chunks
     (tmp_path / "a.txt").write_text("\n\n".join(documents))
-    (source,) = sources.parse_sources(str(tmp_path), Workers(1))
+    (source,) = sources.parse_sources(str(tmp_path))
     blocks = [block for block, _ in source.blocks(2**21)]
     assert all(abs(block.size - 2**21) < 2**20 for block in blocks[:-1])
     assert [text for block in blocks for text, _ in formats.parse(block, "text")] == documents
@@ -366,7 +365,7 @@ def test_identity_follows_the_content_and_not_the_name(tmp_path):
 def test_the_bytes_read_reach_the_total(tmp_path, make_documents):
     (tmp_path / "a.txt").write_text("\n\n".join(make_documents(20)))
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(json.dumps({"text": "two"}).encode()))
-    (source,) = sources.parse_sources(str(tmp_path), Workers(1))
+    (source,) = sources.parse_sources(str(tmp_path))
     assert len(list(source.blocks(2**20))) == 2
     assert source.bytes_read == source.total_bytes
 
@@ -505,7 +504,7 @@ def test_data_sets_of_the_hub_are_streamed(tmp_path, make_documents, style):
             lines = (json.dumps({"content": document, "id": 1}) for document in part)
             (folder / f"{split}.jsonl").write_text("\n".join(lines))
     assert read(f"hf:{folder}", text_field="content", split="test") == documents[:7]
-    (source,) = sources.parse_sources(f"hf:{folder}", 1, text_field="content")
+    (source,) = sources.parse_sources(f"hf:{folder}", text_field="content")
     blocks = list(source.blocks(5000))
     assert [text for block, _ in blocks for text in block.data] == documents
     for index in (0, 3, len(blocks) - 1):
@@ -529,7 +528,7 @@ def test_an_unreachable_hub_is_told_at_once(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(InputError, match=r"^hf:allenai/c4:en: the Hugging Face hub cannot be reached \(.*\): check"):
-        sources.parse_sources("hf:allenai/c4:en", Workers(1))
+        sources.parse_sources("hf:allenai/c4:en")
 
 
 @pytest.mark.parametrize(
@@ -547,15 +546,15 @@ def test_an_unreachable_hub_is_told_at_once(monkeypatch):
 def test_sources_that_make_no_sense_are_refused(tmp_path, corpus, told):
     (tmp_path / "a.txt").write_text("one")
     with pytest.raises(InputError, match=told):
-        sources.parse_sources(corpus.replace("{}", str(tmp_path)), Workers(1))
+        sources.parse_sources(corpus.replace("{}", str(tmp_path)))
 
 
 def test_weights_become_shares(tmp_path):
     for name in ("a.txt", "b@2.txt"):
         (tmp_path / name).write_text("one")
-    first, second = sources.parse_sources(f"{tmp_path}/a.txt@3,{tmp_path}/b@2.txt@1", Workers(1))
+    first, second = sources.parse_sources(f"{tmp_path}/a.txt@3,{tmp_path}/b@2.txt@1")
     assert (first.weight, second.weight) == (0.75, 0.25)
-    (unweighted,) = sources.parse_sources(f"{tmp_path}/b@2.txt", Workers(1))
+    (unweighted,) = sources.parse_sources(f"{tmp_path}/b@2.txt")
     assert unweighted.weight is None
 
 
@@ -581,7 +580,7 @@ def test_long_rows_of_parquet_are_decoded_few_at_a_time(tmp_path):
     # A page for each, as all of a page are decompressed at once.
     options = {"use_dictionary": False, "write_batch_size": 1}
     pyarrow.parquet.write_table(pa.table(columns), tmp_path / "a.parquet", **options)
-    (source,) = sources.parse_sources(str(tmp_path / "a.parquet"), Workers(1))
+    (source,) = sources.parse_sources(str(tmp_path / "a.parquet"))
     before = pa.default_memory_pool()
     pool = pa.system_memory_pool()
     pa.set_memory_pool(pool)

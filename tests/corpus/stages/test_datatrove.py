@@ -46,8 +46,11 @@ def test_two_workers_of_datatrove_give_the_shards_of_the_plain_path(tmp_path, ma
 
 
 def test_what_is_no_file_is_refused(tmp_path):
-    done = prepare("--corpus", "demo", "--output_dir", tmp_path / "corpus", "--engine", "datatrove", "--workers", 2)
-    assert (done.returncode, done.stderr.count("demo can only be read by this machine")) == (2, 1)
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "train.jsonl").write_text('{"text": "one"}')
+    data = f"hf:{tmp_path / 'text'}"
+    done = prepare("--corpus", data, "--output_dir", tmp_path / "corpus", "--engine", "datatrove", "--workers", 2)
+    assert (done.returncode, done.stderr.count(f"{data} can only be read by this machine")) == (2, 1)
 
 
 @pytest.mark.slow
