@@ -169,11 +169,15 @@ def _print_plan(labelled, protocol, seeds, console, search):
         console.print(f"Two texts are encoded {'apart' if apart else 'together, in one row'} (--pairs).")
     (configuration,) = protocol.configurations
     rate, rows = configuration["learning_rate"], configuration["batch_size"]
-    steps = seeds * steps_of(protocol, len(examples["train"]), rows)
+    steps = number(seeds * steps_of(protocol, len(examples["train"]), rows))
+    if labelled.kind.name == "answer":
+        steps = f"at least {steps} steps, as a context that is longer than a row has several"
+    else:
+        steps += " steps"
     console.print(
         f"{counted(seeds, 'run')} of {counted(protocol.epochs, 'epoch')} on "
         f"{counted(len(examples['train']), 'example')} in batches of {rows} with the rate {rate:.2g}"
-        f"{', or one that --search finds' if search else ''}, {number(steps)} steps\n"
+        f"{', or one that --search finds' if search else ''}, {steps}\n"
     )
 
 

@@ -42,6 +42,17 @@ def test_two_devices_give_the_weights_of_one(alone, small_corpus, tmp_path):
     assert run.final["tokens"] == 12 * 8 * 32
 
 
+@pytest.mark.slow
+def test_two_devices_continue_a_model_as_one_does(alone, small_corpus, tmp_path):
+    skip_on_torch()
+    train_clipped(small_corpus.directory, tmp_path / "first")
+    flags = {"initial_model": str(tmp_path / "first" / "model.keras"), "seed": 1}
+    continued = train_clipped(small_corpus.directory, tmp_path / "one", **flags).get_weights()
+    found = several.run(small_corpus.directory, tmp_path / "two", devices=2, **flags)
+    assert several.farthest(found, continued) < 1e-5
+    assert several.farthest(found, alone) > 1e-3
+
+
 def test_an_overflow_on_one_device_skips_the_step_on_all():
     skip_on_torch()
     process = several.start("overflow_here", [], subprocess.PIPE, {})
