@@ -3,7 +3,8 @@
 A BERT of transformers (4 x 256, 8,192 entries of BertWordPieceTokenizer) is pretrained by transformers itself on half
 of `wikipedia`, until its held-out loss is `--below` nats under the unigram entropy. It is continued here on `novels`:
 the first validation loss against transformers' own on the same masks, the loss after equal FLOPs against a run from
-random weights, and what transformers makes of the export. What is done is kept, so a killed comparison goes on.
+random weights, and what transformers makes of the export. The same with a vocabulary that is extended, and with text
+of another language and a vocabulary of its own. What is done is kept, so a killed comparison goes on.
 
 Run       python tools/compare_continuation.py --output_dir runs/continuation
 Time      hours on two cores for the checkpoint, once; then two runs of --budget
@@ -30,6 +31,7 @@ from budgetbert.errors import InputError
 flags.DEFINE_string("output_dir", None, "Folder for the checkpoint, corpora, runs and the result.")
 flags.DEFINE_list("old", None, "Files of .jsonl.xz for transformers; half of wikipedia by default.")
 flags.DEFINE_list("new", None, "Those to go on with; novels by default.")
+flags.DEFINE_list("other", None, "Text of another language, with a vocabulary of its own; without it none is tried.")
 flags.DEFINE_string("budget", "10TFLOP", "FLOPs of the continued run, and of the one from random weights.")
 flags.DEFINE_float("below", 0.5, "How far under the unigram entropy the checkpoint has to be, in nats.", 0.0, 5.0)
 flags.DEFINE_float("hours", 12.0, "How long transformers may train at most; what it has by then is continued.", 0.0)
@@ -38,9 +40,14 @@ FLAGS = flags.FLAGS
 
 ENTRIES, LENGTH, ROWS = 8192, 64, 32
 SIZES = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}
+SIZES |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 _REPOSITORY = pathlib.Path(__file__).parents[1]
 _HELD_OUT_ROWS, _EVALUATE_EVERY = 256, 250
+# Entries that a vocabulary is extended by, and the step at which the starts of new rows are compared.
+_ADDED, _EARLY_STEP = 1000, 100
 _RATE, _WARMUP = 3e-3, 200
+# Positions that start as large as tokens keep so narrow a model at the unigram entropy for thousands of steps.
+_POSITIONS = 0.1
 
 
 def main():
@@ -75,8 +82,40 @@ def main():
         "flops": [ours["final"]["flops"], fresh["final"]["flops"]],
         **export(output, checkpoint, new, texts["new"]),
     }
+    corpora = {"extended": (texts["new"], {"vocabulary_from": checkpoint, "extend_vocabulary": _ADDED})}
+    if FLAGS.other:
+        corpora["other"] = (FLAGS.other, {"vocabulary_size": ENTRIES})
+    for name, (text, vocabulary) in corpora.items():
+        corpus = prepare_corpus(",".join(text), output / name, **{**options, "vocabulary_from": None, **vocabulary})
+        result[name] = on_another_vocabulary(output, name, corpus, {**equal, **continued})
     files.write(output / "result.json", json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
+
+
+def on_another_vocabulary(output, name, corpus, given):
+    """Continues the checkpoint on a corpus with other entries, and trains from random weights with the same entries.
+
+    Returns:
+        dict: `tokens_per_character` of the corpus, by which losses of several vocabularies compare, and for both runs
+        the held-out loss (nats a token) at the start, at about 100 steps and at the end.
+    """
+    given = {key: value for key, value in given.items() if key != "--keep_an_eye_on"} | {"--corpus": corpus.directory}
+    fresh = {key: value for key, value in given.items() if key not in ("--initial_model", "--learning_rate")}
+    runs = {
+        "continued": run("continue_24h", output / f"{name}-continued", given),
+        "random": run("academic_24h", output / f"{name}-random", {**fresh, "--preset": "mini_bert"}),
+    }
+    characters = sum(source["characters"] for source in corpus.manifest["sources"])
+    losses = {}
+    for kind, done in runs.items():
+        judged = [(line["step"], line["validation_loss"]) for line in done["lines"] if "validation_loss" in line]
+        losses[kind] = [judged[0], min(judged, key=lambda one: abs(one[0] - _EARLY_STEP)), judged[-1]]
+    return {
+        "entries": len(corpus.vocabulary),
+        "unigram_entropy": corpus.validation_unigram_entropy,
+        "tokens_per_character": sum(corpus.manifest["counts"]["tokens"].values()) / characters,
+        **losses,
+    }
 
 
 def files_of(name):
@@ -100,7 +139,10 @@ def make_tokenizer(folder, text):
     transformers.BertTokenizerFast.from_pretrained(folder, do_lower_case=True).save_pretrained(folder)
     torch.manual_seed(0)
     config = transformers.BertConfig(vocab_size=ENTRIES, **SIZES)
-    transformers.BertForMaskedLM(config).save_pretrained(folder)
+    model = transformers.BertForMaskedLM(config)
+    with torch.no_grad():
+        model.bert.embeddings.position_embeddings.weight.mul_(_POSITIONS)
+    model.save_pretrained(folder)
 
 
 def documents_of(text):
@@ -125,8 +167,9 @@ def pretrain_by_transformers(folder, corpus):
         return state
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.BertForMaskedLM.from_pretrained(folder)
-    collate = transformers.DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
-    # With AdamW alone so narrow a model stays above the unigram entropy for more than a thousand steps.
+    collate = transformers.DataCollatorForLanguageModeling(
+        tokenizer, mlm_probability=0.15, mask_replace_prob=1.0, random_replace_prob=0.0
+    )
     matrices = [value for name, value in model.bert.encoder.named_parameters() if value.ndim == 2]
     others = [value for value in model.parameters() if not any(value is matrix for matrix in matrices)]
     optimizers = (
@@ -192,13 +235,13 @@ def masked_loss(model, corpus, rows):
 
 
 def run(recipe, directory, given):
-    """Runs a recipe to its end and returns the last line of its log and its plan."""
+    """Runs a recipe to its end and returns the lines of its log, the last one, and its plan (dict)."""
     arguments = [
         str(word) for pair in {**given, "--precision": "float32", "--output_dir": directory}.items() for word in pair
     ]
     subprocess.run([sys.executable, _REPOSITORY / "recipes" / f"{recipe}.py", *arguments], check=True)
-    final = json.loads((directory / "log.jsonl").read_text().splitlines()[-1])
-    return {"final": final, "plan": json.loads((directory / "plan.json").read_text())}
+    lines = [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
+    return {"lines": lines, "final": lines[-1], "plan": json.loads((directory / "plan.json").read_text())}
 
 
 def export(output, checkpoint, corpus, text):
