@@ -38,7 +38,7 @@ flags.DEFINE_float("hours", 12.0, "How long transformers may train at most; what
 flags.DEFINE_float("learning_rate", 3e-4, "Peak of the continued run; see continue_24h for batches of other sizes.")
 FLAGS = flags.FLAGS
 
-ENTRIES, LENGTH, ROWS = 8192, 64, 32
+ENTRIES, LENGTH, ROWS = 8192, 64, 64
 SIZES = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}
 SIZES |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 _REPOSITORY = pathlib.Path(__file__).parents[1]
@@ -188,7 +188,8 @@ def pretrain_by_transformers(folder, corpus):
         batch = collate([{"input_ids": row.astype(int).tolist()} for row in rows[np.sort(chosen)]])
         for group in itertools.chain.from_iterable(optimizer.param_groups for optimizer in optimizers):
             group["lr"] = _RATE * min(1.0, (step + 1) / _WARMUP)
-        hidden = model.train().bert(batch["input_ids"]).last_hidden_state
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = model.train().bert(batch["input_ids"]).last_hidden_state.float()
         chosen = batch["labels"] >= 0  # The other tokens need no logits.
         torch.nn.functional.cross_entropy(model.cls(hidden[chosen]), batch["labels"][chosen]).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
