@@ -12,9 +12,9 @@ Small     python recipes/lamb_76min.py --demo --output_dir runs/demo     (a lapt
 Source    You et al. 2020 (arXiv 1904.00962); `--variant nvidia`: DeepLearningExamples, PyTorch BERT, Wikipedia alone
 
 Next-sentence prediction, which was trained with, is off (`--objective mlm_nsp`): Liu et al. 2019 found no use in it.
-The rate is lr0 (1 - t / T) from step 0, overridden by the warm-up, so it drops where that ends, and gradients are
-clipped to a global norm of 1.0: the paper's script was never published, both are from Google's BERT, ALBERT with its
-LAMB and MLPerf's reference. `--phases 2` starts afresh, or with `--initial_run`.
+The rate is lr0 (1 - t / T) from step 0, overridden by the warm-up, and gradients are clipped to a global norm of 1.0:
+the paper's script was never published, both are from Google's BERT, ALBERT with its LAMB and MLPerf's reference.
+`--phases 2` starts afresh, or with `--initial_run`.
 """
 
 import functools
