@@ -14,7 +14,6 @@ Source    You et al. 2020 (arXiv 1904.00962); `--variant nvidia`: DeepLearningEx
 Next-sentence prediction, which was trained with, is off (`--objective mlm_nsp`): Liu et al. 2019 found no use in it.
 The rate is lr0 (1 - t / T) from step 0, overridden by the warm-up, and gradients are clipped to a global norm of 1.0:
 the paper's script was never published, both are from Google's BERT, ALBERT with its LAMB and MLPerf's reference.
-`--phases 2` starts afresh, or with `--initial_run`.
 """
 
 import functools
