@@ -9,6 +9,7 @@ from absl import app, flags
 
 from budgetbert.errors import InputError, TrainingError, is_disk_full, one_line
 from budgetbert.launchers import announced_backend
+from budgetbert.terminal import without_notices
 
 # What a disk, its mount or a limit of the system refuses, and no program can help.
 _OF_THE_SYSTEM = (
@@ -105,7 +106,6 @@ def start_keras():
     Raises:
         InputError: if KERAS_BACKEND is none of ours, or not installed, or has to be set.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "KERAS_BACKEND" not in os.environ and (backend := announced_backend()):
         os.environ["KERAS_BACKEND"] = backend
     installed = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
@@ -118,16 +118,8 @@ def start_keras():
         )
     if os.environ["KERAS_BACKEND"] == "jax":
         keep_compiled()
-    # TensorFlow's native code writes 12 lines of start-up notices to the descriptor itself; no setting stops them.
-    sys.stderr.flush()
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    try:
+    with without_notices():
         import keras_hub  # noqa: F401
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
 
 
 def keep_compiled():

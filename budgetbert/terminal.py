@@ -1,6 +1,8 @@
 """What every program prints with: a console that outlives its reader."""
 
+import contextlib
 import os
+import sys
 
 from rich.console import Console
 
@@ -34,3 +36,22 @@ class LastingConsole(Console):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.file.fileno())
         os.close(nowhere)
+
+
+@contextlib.contextmanager
+def without_notices():
+    """Context in which nothing is written to standard error, also by native code.
+
+    TensorFlow writes a dozen lines of start-up notices to the descriptor itself while it is imported; no setting stops
+    them all.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)

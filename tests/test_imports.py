@@ -24,7 +24,9 @@ WITHOUT_KERAS = [
 
 
 def run(program):
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not done.stderr  # TensorFlow's notices of its start are nobody's news.
+    return done.stdout.strip()
 
 
 def test_a_file_saved_elsewhere_loads_after_the_import_of_the_models():

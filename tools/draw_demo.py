@@ -1,42 +1,28 @@
-"""Draws README's picture: the loss of a run over its budget, and what its model fills in on the way.
+"""Draws README's picture: the loss of a run over minutes, and what its model fills in on the way, both from its log.
 
-python recipes/frontier.py --demo --marks 0.1,0.2,0.4,0.6,0.8 --output_dir runs/demo
-python tools/draw_demo.py --run runs/demo --output docs/pictures/demo.png
+python recipes/frontier.py --demo --output_dir runs/demo
+python tools/draw_demo.py --run runs/demo --sample 1 --output docs/pictures/demo.png
 """
 
-import os
+import textwrap
 
 from absl import flags
 
 from budgetbert import command_line
+from budgetbert.errors import InputError
+from budgetbert.training.run.record import read_record
 
-flags.DEFINE_string("run", None, "The directory of a finished run of the demo, with --marks.")
+flags.DEFINE_string("run", None, "The directory of a finished run.")
 flags.DEFINE_string("output", None, "The picture, as .png.")
-flags.DEFINE_string("sentence", "He opened the [MASK] and went into the room.", "With one [MASK].")
+flags.DEFINE_integer("sample", 0, "Which of the held-out texts of the log.", 0)
 
 
-def filled_in(run, sentence):
-    """Returns what the models of a run fill in: dict of spent shares (float) to lists of (str, float)."""
-    import keras
-
-    import budgetbert.models  # noqa: F401
-
-    marks = os.path.join(run, "marks")
-    paths = {float(name.removesuffix(".keras")): os.path.join(marks, name) for name in os.listdir(marks)}
-    paths[1.0] = os.path.join(run, "model.keras")
-    return {
-        share: keras.models.load_model(path, compile=False).fill_mask(sentence, k=3)[0]
-        for share, path in sorted(paths.items())
-    }
-
-
-def draw(record, guesses, sentence, output):
+def draw(record, sample, output):
     """Draws the picture.
 
     Args:
         record: `Record` of the run.
-        guesses: dict, as `filled_in` returns it.
-        sentence: str.
+        sample: int.
         output: str, the path of the picture.
     """
     import matplotlib
@@ -44,28 +30,22 @@ def draw(record, guesses, sentence, output):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    final = record.final
-    whole, spent = final["flops"], final["seconds"]
-    minutes = (spent["step"] + spent["validation"]) / 60
-    flops, losses = record.series("flops", "validation_loss")
-    figure, axes = pyplot.subplots(figsize=(9, 4.2), dpi=120, layout="constrained")
-    axes.plot([each / 1e12 for each in flops], losses, "o-", color="C0")
+    seconds, losses = record.series("elapsed_seconds", "validation_loss")
+    at = dict(zip(record.series("step", "validation_loss")[0], seconds, strict=True))
+    figure, axes = pyplot.subplots(figsize=(9, 4.4), dpi=120, layout="constrained")
+    axes.plot([each / 60 for each in seconds], losses, "o-", color="C0")
     axes.axhline(record.unigram_entropy, color="C1", linestyle="--")
-    axes.annotate(
-        "knowing word frequencies alone", (whole / 1e12, record.unigram_entropy), ha="right", va="bottom", color="C1"
-    )
-    for share, row in guesses.items():
-        told = "\n".join(f"{token} {probability:.0%}" for token, probability in row)
-        place = share * whole / 1e12, 0.98
-        axes.annotate(told, place, xycoords=("data", "axes fraction"), ha="center", va="top", fontsize=9)
-        axes.axvline(place[0], ymax=0.82, color="0.85", linewidth=1, zorder=0)
-    axes.set(
-        xlabel=f"TFLOP ({minutes:.0f} minutes of these two cores)",
-        ylabel="validation loss, nats per masked token",
-        ylim=(min(losses) - 0.2, max(losses) + 1.4),
-        xlim=(-0.02 * whole / 1e12, 1.06 * whole / 1e12),
-    )
-    axes.set_title(sentence, fontsize=11)
+    entropy = seconds[-1] / 60, record.unigram_entropy
+    axes.annotate("the frequency of words alone", entropy, ha="right", va="bottom", color="C1")
+    for line in record.samples:
+        minute = at[line["step"]] / 60
+        told = "\n".join(f"{token}  {share:.0%}" for token, share in line["samples"][sample]["answers"][:3])
+        axes.axvline(minute, ymax=0.76, color="0.85", linewidth=1, zorder=0)
+        axes.annotate(told, (minute, max(losses) + 1.7), ha="center", va="top")
+    shown = record.samples[-1]["samples"][sample]
+    title = textwrap.fill(shown["text"], 95) + f"\n[MASK] was: {shown['expected']}. What the model fills in:"
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set(xlabel="minutes", ylabel="validation loss, nats", ylim=(min(losses) - 0.3, max(losses) + 1.8))
     figure.savefig(output)
 
 
@@ -73,11 +53,10 @@ def main():
     given = flags.FLAGS
     command_line.require("run", "output")
     command_line.check_exists("run")
-    command_line.start_keras()
-
-    from budgetbert.training.run.record import read_record
-
-    draw(read_record(given.run), filled_in(given.run, given.sentence), given.sentence, given.output)
+    record = read_record(given.run)
+    if not record.samples or given.sample >= len(record.samples[0]["samples"]):
+        raise InputError(f"--sample {given.sample} is none of the texts in the log of {given.run}: give a lower one.")
+    draw(record, given.sample, given.output)
 
 
 if __name__ == "__main__":

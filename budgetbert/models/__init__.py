@@ -3,6 +3,11 @@
 Importing this package registers every class that a `.keras` file of ours can name, the optimizers' included.
 """
 
+from budgetbert.terminal import without_notices
+
+with without_notices():
+    import keras_hub  # noqa: F401
+
 import budgetbert.optimizers  # noqa: F401 (a compiled model's file names its optimizer)
 from budgetbert.models.answer_rows import BertBudgetQuestionAnsweringPreprocessor
 from budgetbert.models.bert_budget import BertBudget
