@@ -26,12 +26,17 @@ def test_small_sets_are_read_more_often():
     assert epochs == [20, 20, 10, 6, 3, 3]
 
 
+def test_many_classes_want_more_updates():
+    epochs = [finetuning_settings(128, 1_500, classes=classes).epochs for classes in (1, 2, 18, 77, 150)]
+    assert epochs == [4, 4, 4, 17, 20]
+
+
 def test_a_batch_that_is_given_decides_the_epochs():
     assert finetuning_settings(128, 3_000, batch_size=64).batch_size == 64
     assert finetuning_settings(128, 1_000, batch_size=64).epochs > finetuning_settings(128, 1_000).epochs
 
 
-@pytest.mark.parametrize("wrong", [{"width": 0}, {"examples": 0}, {"batch_size": -1}])
+@pytest.mark.parametrize("wrong", [{"width": 0}, {"examples": 0}, {"batch_size": -1}, {"classes": 0}])
 def test_what_is_not_positive_is_refused(wrong):
     with pytest.raises(ValueError, match=f"`{next(iter(wrong))}` must be positive"):
         finetuning_settings(**{"width": 128, "examples": 10, **wrong})

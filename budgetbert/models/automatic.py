@@ -25,7 +25,8 @@ class AutomaticFinetuning:
     def _defaults(self, examples, batch_size, epochs):
         if not self._is_automatic():
             return super()._defaults(examples, batch_size, epochs)
-        settings = finetuning_settings(self.backbone.hidden_dim, examples, batch_size)
+        classes = getattr(self, "num_classes", 1)
+        settings = finetuning_settings(self.backbone.hidden_dim, examples, batch_size, classes)
         return settings.batch_size, settings.epochs if epochs is None else epochs
 
     def _training(self, dataset, options):

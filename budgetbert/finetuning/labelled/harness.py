@@ -150,7 +150,8 @@ def _protocol(options, labelled, width):
 
 def _settings_of(options, labelled, width, examples):
     """Returns the `FinetuningSettings` for a number of examples (int), with what was asked for in place of the rule."""
-    chosen = finetuning_settings(width, examples, options.batch_size or labelled.kind.batch_size)
+    batch_size = options.batch_size or labelled.kind.batch_size
+    chosen = finetuning_settings(width, examples, batch_size, labelled.task.classes)
     return dataclasses.replace(
         chosen,
         learning_rate=options.learning_rate or chosen.learning_rate,
