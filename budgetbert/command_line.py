@@ -7,8 +7,9 @@ import sys
 
 from absl import app, flags
 
+from budgetbert import gpus
 from budgetbert.errors import InputError, TrainingError, is_disk_full, one_line
-from budgetbert.launchers import announced_backend
+from budgetbert.launchers import announced_backend, find_place
 from budgetbert.terminal import without_notices
 
 # What a disk, its mount or a limit of the system refuses, and no program can help.
@@ -101,7 +102,7 @@ def start_keras():
     """Chooses the backend, unless KERAS_BACKEND is set, and imports Keras.
 
     The choice is JAX where JAX sees a GPU, else TensorFlow, else what is installed. Several processes take the backend
-    that their variables are for.
+    that their variables are for. Where the machine has a GPU that the backend cannot use, a sentence says so.
 
     Raises:
         InputError: if KERAS_BACKEND is none of ours, or not installed, or has to be set.
@@ -109,6 +110,9 @@ def start_keras():
     if "KERAS_BACKEND" not in os.environ and (backend := announced_backend()):
         os.environ["KERAS_BACKEND"] = backend
     installed = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
+    cards = gpus.found()
+    if "jax" in installed:
+        gpus.prepare_jax(cards)
     if "KERAS_BACKEND" not in os.environ and installed:
         os.environ["KERAS_BACKEND"] = "jax" if "jax" in installed and _jax_sees_gpu() else installed[0]
     if os.environ.get("KERAS_BACKEND") not in installed:
@@ -120,6 +124,12 @@ def start_keras():
         keep_compiled()
     with without_notices():
         import keras_hub  # noqa: F401
+    # Several processes must be connected before their backend looks for devices.
+    if cards and find_place(os.environ["KERAS_BACKEND"]) is None:
+        from budgetbert.hardware import is_accelerated
+
+        if not is_accelerated():
+            print(gpus.unused(cards, os.environ["KERAS_BACKEND"]), file=sys.stderr)
 
 
 def keep_compiled():

@@ -1,11 +1,15 @@
 """What this machine computes on, and how fast its matrix products are."""
 
+import contextlib
 import statistics
+import sys
 import time
 
 import keras
 import numpy as np
 from keras import ops
+
+from budgetbert import gpus
 
 
 def is_accelerated():
@@ -21,6 +25,17 @@ def is_accelerated():
     import tensorflow as tf
 
     return bool(tf.config.list_physical_devices("GPU"))
+
+
+def hide_gpus_from_tensorflow():
+    """Leaves the GPU to JAX or torch where TensorFlow is in the same process: it would take all memory that is free.
+
+    KerasHub imports it where it is installed, and a tokenizer starts it. Once started it keeps what it has.
+    """
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow and keras.backend.backend() != "tensorflow" and gpus.are_there():
+        with contextlib.suppress(RuntimeError):
+            tensorflow.config.set_visible_devices([], "GPU")
 
 
 def compiled(function):

@@ -1,4 +1,7 @@
-from budgetbert import hardware
+import keras
+import pytest
+
+from budgetbert import gpus, hardware
 from budgetbert.training.plan import device
 
 
@@ -10,3 +13,13 @@ def test_the_matmul_rate_is_that_of_a_computer_and_is_measured_at_each_call():
 
 def test_a_plan_measures_the_matmul_rate_once_in_a_process():
     assert device.matmul_rate("float32") == device.matmul_rate("float32")
+
+
+@pytest.mark.parametrize("card", [False, True])
+def test_tensorflow_leaves_the_gpu_to_another_backend(card, monkeypatch):
+    tensorflow, hidden = pytest.importorskip("tensorflow"), []
+    # Nothing can be seen of it where there is no GPU, so that the call itself is watched.
+    monkeypatch.setattr(tensorflow.config, "set_visible_devices", lambda *arguments: hidden.append(arguments))
+    monkeypatch.setattr(gpus, "are_there", lambda: card)
+    hardware.hide_gpus_from_tensorflow()
+    assert hidden == ([([], "GPU")] if card and keras.backend.backend() != "tensorflow" else [])

@@ -18,6 +18,9 @@ _MOVES |= {"shift-left", "shift-right-logical", "dynamic-slice", "dynamic-update
 _SPECIAL = {"exponential", "log", "tanh", "erf", "rsqrt", "sqrt", "divide", "power", "logistic", "cosine", "sine"}
 # Attention has two products of [length, length] per head forward and five backward, one of them computed anew.
 _ATTENTION_PRODUCTS = {"__cudnn$fmhaSoftmax": 2, "__cudnn$fmhaSoftmaxBackward": 5}
+_ATTENTION_PRODUCTS |= {"attention_forward": 2, "attention_gradient": 5}
+# Of each random number of budgetbert.layers.hashed_bits.
+_HASH_OPERATIONS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +99,33 @@ def kernels(text):
     return once, in_loop
 
 
+def product_types(text):
+    """Returns how often products of which types are computed, as a dict: `{"bf16 x bf16": 27}`."""
+    computations, _ = parse(text)
+    found = collections.Counter()
+    for computation in computations.values():
+        for instruction in computation.values():
+            target = instruction.attribute(r'custom_call_target="([^"]+)"')
+            if instruction.opcode == "dot" or target.startswith("__cublas"):
+                found[" x ".join(_ARRAY.search(computation[name].shape)[1] for name in instruction.operands[:2])] += 1
+    return dict(found)
+
+
+def largest_result(text, kind):
+    """Returns the elements (int) of the largest array of a type (str, as `"f32"`) that a kernel writes to memory."""
+    computations, _ = parse(text)
+    fused = {name for c in computations.values() for i in c.values() if i.opcode == "fusion" for name in i.called}
+    return max(
+        math.prod(int(size) for size in sizes.split(",") if size)
+        for name, computation in computations.items()
+        if name not in fused
+        for instruction in computation.values()
+        if instruction.opcode not in _FREE | {"while"}
+        for found, sizes in _ARRAY.findall(instruction.shape)
+        if found == kind
+    )
+
+
 def _collect(computations, name, here, in_loop):
     computation = computations[name]
     for instruction in computation.values():
@@ -137,8 +167,15 @@ def _single(instruction, computation):
     # A custom call's results of bytes are its workspace.
     written = re.sub(r"\b[su]8\[", "[", instruction.shape) if instruction.opcode == "custom-call" else instruction.shape
     kind = instruction.attribute(r'custom_call_target="([^"]+)"') or instruction.opcode
-    kernel = Kernel(kind, _scope(instruction), read + _bytes(written))
-    if kind in _ATTENTION_PRODUCTS:
+    ours = re.search(r"/(attention_[a-z]+?)(_dropout)?/pallas_call", _scope(instruction))
+    kernel = Kernel(ours[1] if ours else kind, _scope(instruction), read + _bytes(written))
+    if ours:
+        shapes = (_dimensions(computation[name].shape) for name in instruction.operands)
+        rows, length, _, heads, width = next(shape for shape in shapes if len(shape) == 5)
+        scores = rows * heads * length**2
+        kernel.flops, kernel.specials = 2 * _ATTENTION_PRODUCTS[ours[1]] * scores * width, scores
+        kernel.integers = _HASH_OPERATIONS * scores if ours[2] else 0
+    elif kind in _ATTENTION_PRODUCTS:
         shape = computation[instruction.operands[0]].shape
         kernel.flops = 2 * _ATTENTION_PRODUCTS[kind] * _elements(shape) * _dimensions(shape)[1]
     elif kind.startswith("__cublas") or kind == "dot":

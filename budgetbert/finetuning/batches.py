@@ -1,4 +1,6 @@
-"""Texts to batches of token ids, padded to the longest of the batch in multiples of 8."""
+"""Texts to batches of token ids, padded to the longest of the batch in multiples of 8, on accelerators of 32."""
+
+import functools
 
 import grain
 import numpy as np
@@ -7,8 +9,9 @@ from budgetbert.tokenization.vocabulary import standalone_tokenizer
 
 # Texts are sorted by length among so many batches.
 _POOL = 32
-# A batch's length is a multiple of 8: there are few shapes to compile, and tensor cores are fastest at it.
-_MULTIPLE = 8
+# A batch's length is a multiple of 8: there are few shapes to compile. An accelerator, whose compiler takes longer and
+# which computes the padding faster, gets fewer still.
+_MULTIPLE, _ACCELERATED_MULTIPLE = 8, 32
 
 
 class EncodedExamples:
@@ -44,7 +47,7 @@ class EncodedExamples:
         # The place at which the second text of a row begins.
         self._second = [rows[0][0].size + 2 for rows in examples_of_rows]
         self._pair, self._apart = len(columns) == 2, apart
-        self._pad = tokenizer.pad_token_id
+        self._pad, self._longest = tokenizer.pad_token_id, sequence_length
         self.lengths = np.array([max(row.size for row in rows) for rows in self._ids])
         self.labels = examples.labels
 
@@ -53,7 +56,7 @@ class EncodedExamples:
 
     def length_of(self, indices):
         """Returns the length (int) to which a batch of these examples is padded."""
-        return padded_length(self.lengths[indices].max())
+        return padded_length(self.lengths[indices].max(), self._longest)
 
     def batch(self, indices, rows):
         """Returns a batch of `rows` rows (int): the examples of `indices`, and behind them padding of weight 0.
@@ -87,9 +90,22 @@ class EncodedExamples:
         return batch
 
 
-def padded_length(length):
-    """Returns the multiple of 8 (int) that holds a length (int)."""
-    return _MULTIPLE * -(-int(length) // _MULTIPLE)
+def padded_length(length, longest):
+    """Returns the length (int) to which rows of a length (int) are padded.
+
+    Args:
+        length: int.
+        longest: int. What no row of a model is longer than; it need not be a multiple.
+    """
+    fine, coarse = (multiple * -(-int(length) // multiple) for multiple in (_MULTIPLE, _multiple()))
+    return max(fine, min(coarse, longest))
+
+
+@functools.cache
+def _multiple():
+    from budgetbert.hardware import is_accelerated
+
+    return _ACCELERATED_MULTIPLE if is_accelerated() else _MULTIPLE
 
 
 def _cut(texts, room):

@@ -6,7 +6,7 @@ import keras
 import keras_hub
 from keras import ops
 
-from budgetbert.layers import xla
+from budgetbert.layers import gpu, xla
 from budgetbert.layers.dense import Dense
 from budgetbert.layers.dropout import Dropout
 from budgetbert.layers.softmax import softmax
@@ -126,11 +126,15 @@ class SelfAttention(keras.layers.Layer):
         x = ops.reshape(self.qkv(x), (batch, length, 3, self.num_heads, self.hidden_dim // self.num_heads))
         if self.rotary_embedding is not None:
             x = ops.concatenate([self.rotary_embedding(x[:, :, :2]), x[:, :, 2:]], axis=2)
+        if gpu.uses("attention") and (attended := self._attend_on_gpu(x, padding_mask, training)) is not None:
+            return self.output_projection(ops.reshape(attended, (batch, length, self.hidden_dim)))
         mask = None if padding_mask is None else ops.cast(padding_mask, "bool")[:, None, None, :]
         if keras.backend.backend() == "tensorflow" or (training and self.dropout):
             x = self._attend(x, mask, training)
         else:
-            x = ops.dot_product_attention(*ops.unstack(x, 3, axis=2), mask=mask)
+            # On a GPU Keras would try cuDNN with a mask that it does not take, and log a stack trace for each layer.
+            fused = False if gpu.is_there() else None
+            x = ops.dot_product_attention(*ops.unstack(x, 3, axis=2), mask=mask, flash_attention=fused)
         return self.output_projection(ops.reshape(x, (batch, length, self.hidden_dim)))
 
     def _attend(self, x, mask, training):
@@ -148,6 +152,20 @@ class SelfAttention(keras.layers.Layer):
         if keras.backend.backend() == "tensorflow":
             return ops.custom_gradient(lambda x: attend(x, mask, kept))(x)
         return attend(x, mask, kept)[0]  # the others differentiate it by themselves
+
+    def _attend_on_gpu(self, x, padding_mask, training):
+        """Attention in one kernel, on JAX; `None` where there is none for it."""
+        from budgetbert.layers import attention_kernel, hashed_bits
+
+        length, width, dtype = x.shape[1], x.shape[-1], keras.backend.standardize_dtype(x.dtype)
+        dropped = bool(training and self.dropout)
+        padding_mask = None if padding_mask is None else ops.convert_to_tensor(padding_mask)
+        if attention_kernel.fits(length, width, dtype):
+            key = hashed_bits.key_of(self.dropout_layer.seed_generator.next()) if dropped else None
+            return attention_kernel.attend(x, padding_mask, key, self.dropout if dropped else 0.0)
+        if not dropped and attention_kernel.fits_cudnn(x, padding_mask):
+            return attention_kernel.attend_by_cudnn(x, padding_mask)
+        return None
 
     def compute_output_shape(self, x_shape, padding_mask_shape=None):
         return x_shape

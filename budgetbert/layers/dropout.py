@@ -2,6 +2,8 @@
 
 import keras
 
+from budgetbert.layers import gpu
+
 
 def seed_states(layer):
     """Returns the variables (list) that hold seed and counter of each `SeedGenerator` in a layer or model."""
@@ -25,6 +27,10 @@ class Dropout(keras.layers.Dropout):
     """
 
     def call(self, inputs, training=False):
+        if training and 0 < self.rate < 1 and gpu.uses("dropout"):
+            from budgetbert.layers import hashed_bits
+
+            return hashed_bits.dropout(inputs, hashed_bits.key_of(self.seed_generator.next()), self.rate)
         dropped = round(self.rate * 2**16)
         if keras.backend.backend() != "tensorflow" or not training or not 0 < dropped < 2**16:
             return super().call(inputs, training=training)

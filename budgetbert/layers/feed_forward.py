@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from budgetbert.layers import xla
+from budgetbert.layers import gpu, xla
 from budgetbert.layers.dense import Dense
 
 ACTIVATIONS = ("gelu", "gelu_approximate")
@@ -17,7 +17,7 @@ def activate(x, activation, factor=None):
     `"gelu"` is the exact one (erf), `"gelu_approximate"` the tanh form.
     """
     factors = () if factor is None else (factor,)
-    if activation == "gelu" and keras.backend.backend() == "tensorflow":
+    if activation == "gelu" and (keras.backend.backend() == "tensorflow" or gpu.uses("activation")):
         return _exact_gelu(x, *factors)
     x = ops.gelu(x, approximate=activation == "gelu_approximate")
     return x if factor is None else factor * x

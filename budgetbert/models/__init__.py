@@ -9,6 +9,7 @@ with without_notices():
     import keras_hub  # noqa: F401
 
 import budgetbert.optimizers  # noqa: F401 (a compiled model's file names its optimizer)
+from budgetbert.hardware import hide_gpus_from_tensorflow
 from budgetbert.models.answer_rows import BertBudgetQuestionAnsweringPreprocessor
 from budgetbert.models.bert_budget import BertBudget
 from budgetbert.models.masked_lm import BertBudgetMaskedLM
@@ -23,6 +24,9 @@ from budgetbert.models.text_classifier import BertBudgetTextClassifier
 from budgetbert.models.text_embedder import BertBudgetTextEmbedder
 from budgetbert.models.token_classifier import BertBudgetTokenClassifier
 from budgetbert.models.tokenizer import BertBudgetTokenizer
+
+# KerasHub has imported TensorFlow where it is installed, and nothing has started it yet.
+hide_gpus_from_tensorflow()
 
 __all__ = [
     "BertBudget",

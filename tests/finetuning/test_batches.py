@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from budgetbert.finetuning import batches
 from budgetbert.finetuning.batches import EncodedExamples, TrainingBatches, judging_batches
 from budgetbert.finetuning.data import Examples
 from budgetbert.models import BertBudgetTextClassifierPreprocessor
@@ -64,6 +65,13 @@ def test_whole_batches_alone_where_the_last_is_dropped():
     rows = [batches.indices(i) for i in range(12)]
     assert {row.size for row in rows} == {8}
     assert len(set(np.concatenate(rows))) == 96
+
+
+def test_an_accelerator_pads_to_multiples_of_32_up_to_the_longest(monkeypatch):
+    monkeypatch.setattr(batches, "_multiple", lambda: 32)
+    assert [batches.padded_length(length, 128) for length in (3, 32, 33, 127)] == [32, 32, 64, 128]
+    assert [batches.padded_length(length, 100) for length in (60, 97)] == [64, 104]
+    assert batches.padded_length(60, 60) == 64
 
 
 def test_padding_ends_with_the_longest_text_of_a_batch_in_multiples_of_8():

@@ -34,7 +34,8 @@ class EncodedTexts:
 
     def length_of(self, indices):
         """Returns the length (int) to which a batch of these rows is padded."""
-        return min(padded_length(self.lengths[indices].max()), self._parts["token_ids"].shape[1])
+        longest = self._parts["token_ids"].shape[1]
+        return min(padded_length(self.lengths[indices].max(), longest), longest)
 
     def batch(self, indices, rows):
         """Returns a batch of `rows` rows (int): those of `indices`, and behind them padding of weight 0.

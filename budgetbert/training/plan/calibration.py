@@ -16,11 +16,12 @@ from budgetbert.training.plan.memory import DoesNotFit, available
 CALL_CAPACITY = 8  # micro-batches that one call of `accumulate` can take; a fixed shape, so it is compiled once
 CALL_SECONDS = 1.0  # between calls the host looks at clock and signals
 _CPU_ROWS = 64  # larger micro-batches gain nothing on a CPU
-_FIRST_TOKENS = 8192  # of an accelerator's first trial: below it the matrix products do not fill it
+# Of an accelerator's first trial: below these the matrix products do not fill it, nor one with so much memory.
+_FIRST_TOKENS, _FIRST_TOKENS_OF_LARGE, _LARGE = 8192, 32768, 40e9
 # Fewer tokens than these at once cost an accelerator more time than to compute every block again (a rule of ours).
 _LEAST_TOKENS = 1024
 _WORTHWHILE = 0.97  # of the seconds per row: a larger micro-batch that saves less than 3 % only takes memory
-_SEARCH_SECONDS = 45.0  # no larger micro-batch is tried after these, so that a plan takes under 90
+_SEARCH_SECONDS = 45.0  # no larger micro-batch is tried after these, compilation not counted
 _SHARE_OF_LIMIT = 0.95  # of an accelerator's memory that the compiler's account may come to; the rest fragments
 
 
@@ -143,7 +144,7 @@ def choose_sizes(flops_per_row, matmul_rate, limit, sequence_length, batch_size=
     """Returns the `Sizes` to try: powers of two that take at most about a second at the full rate.
 
     A second is how long a signal may have to wait. On a CPU one size is tried, of at most 64 rows; an accelerator
-    starts with 8,192 tokens and doubles them.
+    starts with 8,192 tokens, or with 32,768 where it has more than 40 GB, and doubles them.
 
     Args:
         flops_per_row: float. FLOPs of training on one row.
@@ -155,12 +156,16 @@ def choose_sizes(flops_per_row, matmul_rate, limit, sequence_length, batch_size=
     in_a_second = max(1.0, CALL_SECONDS * matmul_rate / flops_per_row)
     largest = _power_of_two(min(in_a_second, limit))
     least = max(1, _LEAST_TOKENS // sequence_length) if devices.is_accelerated() else 1
-    first = _power_of_two(max(1, _FIRST_TOKENS / sequence_length)) if devices.is_accelerated() else _CPU_ROWS
+    first = _power_of_two(max(1, _first_tokens() / sequence_length)) if devices.is_accelerated() else _CPU_ROWS
     first = min(first, largest)
     while batch_size and batch_size % first:
         first -= 1
     largest = largest if devices.is_accelerated() else first
     return Sizes(first, largest, batch_size, least=min(least, first))
+
+
+def _first_tokens():
+    return _FIRST_TOKENS_OF_LARGE if (available() or 0) > _LARGE else _FIRST_TOKENS
 
 
 def _power_of_two(number):
@@ -175,7 +180,8 @@ def search(attempt, sizes, seconds=_SEARCH_SECONDS, now=time.monotonic):
     Args:
         attempt: function of rows that returns a `Trial`, or raises what the backend raises when memory runs out.
         sizes: `Sizes`.
-        seconds: float. After these no larger size is tried. Defaults to 45.
+        seconds: float. After these no larger size is tried. Compilation does not count, which on a GPU takes longer
+            than all measurements. Defaults to 45.
         now: function without arguments that returns seconds. Defaults to `time.monotonic`.
 
     Returns:
@@ -184,22 +190,25 @@ def search(attempt, sizes, seconds=_SEARCH_SECONDS, now=time.monotonic):
     Raises:
         InputError: if nothing fits.
     """
-    start, trials, best, rows = now(), [], None, sizes.first
+    trials, best, rows, measured = [], None, sizes.first, 0.0
     while rows:
         began = now()
         try:
             trial = attempt(rows)
         except Exception as error:
+            measured += now() - began
             sizes = sizes.below(rows, error)
             trials.append(Trial(rows, None))
             rows = None if best else sizes.first
             continue
         trials.append(trial)
+        last = now() - began - max(0.0, trial.first_seconds - trial.seconds)
+        measured += last
         if best and trial.seconds / trial.rows > _WORTHWHILE * best.seconds / best.rows:
             break
         best = trial
         # the next one will take about as long as this one did
-        rows = sizes.above(rows) if 2 * now() - began - start < seconds else None
+        rows = sizes.above(rows) if measured + last < seconds else None
     return best, trials
 
 

@@ -1,5 +1,7 @@
 """`Step` on JAX: a mesh of devices, each of which adds up its own gradients until a step needs their total."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import keras
@@ -7,6 +9,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from budgetbert.errors import is_out_of_memory, one_line
+from budgetbert.layers import gpu
 from budgetbert.optimizers.loss_scale import next_scale
 from budgetbert.training.step.base import BaseDevices, BaseStep
 
@@ -63,13 +67,17 @@ class Step(BaseStep):
     def __init__(self, model, optimizer, objective, clip_norm, devices):
         super().__init__(model, optimizer, objective, clip_norm)
         self._mesh = devices.mesh
-        # Without and with `remat`, which is read while a program is traced.
-        self._accumulates = [self._accumulate_on(self._mesh) for _ in (False, True)]
+        self._is_accelerated = self._mesh.devices.flat[0].platform != "cpu"
+        self._compile()
         self._compile_apply()
-        evaluate = self._on_each(self._evaluate_traced, (_EVERYWHERE, _EVERYWHERE, _SPLIT), _EVERYWHERE, self._mesh)
-        self._evaluate = jax.jit(evaluate)
         self._open_sums = jax.jit(self._open_sums_traced, out_shardings=self._sharding(_SPLIT))
         self.reload()
+
+    def _compile(self):
+        # Without and with `remat`, which is read while a program is traced.
+        self._accumulates = [self._accumulate_on(self._mesh) for _ in (False, True)]
+        evaluate = self._on_each(self._evaluate_traced, (_EVERYWHERE, _EVERYWHERE, _SPLIT), _EVERYWHERE, self._mesh)
+        self._evaluate = jax.jit(evaluate)
 
     def _compile_apply(self):
         self._apply = self._apply_on(self._mesh)
@@ -88,16 +96,27 @@ class Step(BaseStep):
         return jax.shard_map(function, mesh=mesh, in_specs=inputs, out_specs=outputs, check_vma=False)
 
     def reload(self):
-        """Takes the values of the variables of model and optimizer, as after a checkpoint was loaded into them."""
+        """Takes the values of the variables of model and optimizer, as after a checkpoint was loaded into them.
+
+        An accelerator holds them once: there the variables themselves move to the host's memory.
+        """
+        # What was held goes first, since after memory ran out there is no room for both.
+        self._values = self._optimizer_values = self._seeds = self._sums = None
         self._values, self._optimizer_values, self._seeds = (
-            [self._everywhere(jnp.array(variable.value, copy=True)) for variable in variables]
+            [self._take(variable) for variable in variables]
             for variables in (self.variables, self.optimizer.variables, self.seed_states)
         )
         self.drop()
 
+    def _take(self, variable):
+        value = self._everywhere(jnp.array(variable.value, copy=True))
+        if self._is_accelerated:
+            variable.assign(_on_host(variable.value))
+        return value
+
     def accumulate(self, batches, count, first):
-        accumulate = self._accumulates[self.remat]
-        self._sums, ticket = accumulate(*self._accumulate_arguments(batches, count, first))
+        arguments = self._accumulate_arguments(batches, count, first)
+        self._sums, ticket = self._without_kernels_that_fail(lambda: self._accumulates[self.remat](*arguments))
         return ticket.addressable_data(0)
 
     def apply(self, learning_rate):
@@ -112,7 +131,29 @@ class Step(BaseStep):
         self._sums = self._open_sums()
 
     def evaluate(self, batch):
-        return self._evaluate(self._values, self._seeds, self._rows(batch, _SPLIT))
+        rows = self._rows(batch, _SPLIT)
+        return self._without_kernels_that_fail(lambda: self._evaluate(self._values, self._seeds, rows))
+
+    def _without_kernels_that_fail(self, call):
+        """Calls a function; where it cannot be compiled with fused attention, once more, and from then on, without.
+
+        cuDNN and the compiler of kernels say only then whether they work with the libraries and the card that are here.
+        """
+        try:
+            return call()
+        except Exception as error:
+            if is_out_of_memory(error) or not gpu.uses("attention"):
+                raise
+            self._compile()
+            with gpu.without("attention"):
+                try:
+                    result = call()
+                except Exception:
+                    raise error from None
+            gpu.turn_off("attention")
+            why = one_line(error)
+            print(f"Fused attention does not work here, so training is slower than it could be: {why}", file=sys.stderr)
+            return result
 
     def synchronize(self):
         pairs = [
@@ -121,7 +162,8 @@ class Step(BaseStep):
         ]
         for variable, value in pairs:
             # A copy, because the next call gives the value's memory away.
-            variable.assign(jnp.array(value.addressable_data(0), copy=True))
+            here = value.addressable_data(0)
+            variable.assign(_on_host(here) if self._is_accelerated else jnp.array(here, copy=True))
 
     def compile_accumulate(self, batches, mesh=None):
         """Returns the `jax.stages.Compiled` program of `accumulate` for such micro-batches, and runs nothing.
@@ -152,8 +194,10 @@ class Step(BaseStep):
             return None
         held = account.argument_size_in_bytes + account.output_size_in_bytes - account.alias_size_in_bytes
         parameters, slots = (sum(value.nbytes for value in values) for values in (self._values, self._optimizer_values))
-        # The optimizer's step holds weights, slots, sums, and two more of the weights' size (docs/LOG.md, 2026-11-24).
-        return max(held + account.temp_size_in_bytes + slots, 4 * parameters + slots)
+        # The optimizer's step holds weights, slots, sums, and with its conditional two more of the weights' size
+        # (docs/LOG.md, 2026-11-24).
+        copies = 2 if gpu.is_there() else 4
+        return max(held + account.temp_size_in_bytes + slots, copies * parameters + slots)
 
     def _accumulate_arguments(self, batches, count, first):
         self._fix_loss_divisor(batches)
@@ -239,7 +283,12 @@ class Step(BaseStep):
         def skip(values, optimizer_values):
             return values, list(optimizer_values)
 
-        values, optimizer_values = jax.lax.cond(finite, step, skip, values, optimizer_values)
+        if gpu.is_there():
+            # A choice is part of the kernel that makes the values; a conditional copies all of them, in and out.
+            stepped, skipped = step(values, optimizer_values), skip(values, optimizer_values)
+            values, optimizer_values = jax.tree.map(lambda new, old: jnp.where(finite, new, old), stepped, skipped)
+        else:
+            values, optimizer_values = jax.lax.cond(finite, step, skip, values, optimizer_values)
         if scale:
             after = next_scale(scale["scale"], scale["good_steps"], finite)
             scale = dict(zip(("scale", "good_steps"), after, strict=True))
@@ -248,6 +297,12 @@ class Step(BaseStep):
     def _evaluate_traced(self, values, seeds, batch):
         loss, weight, metrics = self._objective(values, seeds, batch, training=False)
         return jax.lax.psum({"loss": loss, "weight": weight, **metrics}, _AXIS)
+
+
+def _on_host(value):
+    """Returns a copy in the memory of the host that is tied to no device: what computes with it runs where it would."""
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        return jnp.array(np.asarray(value))
 
 
 def _global_norm(values):

@@ -174,6 +174,17 @@ class TestSearch:
         )
         assert 2 <= len(trials) <= 4
 
+    def test_compilation_takes_none_of_that_time(self):
+        clock = [0.0]
+
+        def attempt(rows):
+            trial = Trial(rows, 5 / rows, first_seconds=100 + 5 / rows)
+            clock[0] += trial.first_seconds + 3
+            return trial
+
+        _, trials = search(attempt, Sizes(1, 1024), 45, lambda: clock[0])
+        assert len(trials) == 11
+
 
 @pytest.mark.without_backend
 class TestSizes:
@@ -192,6 +203,13 @@ class TestSizes:
         assert choose_sizes(3.6e9, 400e12, 4096, 128) == Sizes(64, 4096, least=8)  # the published batch
         assert choose_sizes(240e9, 400e12, 32, 128, 32) == Sizes(32, 32, 32, least=8)
         assert choose_sizes(240e9, 400e12, 4, 128, 4) == Sizes(4, 4, 4, least=4)
+
+    def test_one_with_much_memory_starts_with_32768(self, monkeypatch):
+        monkeypatch.setattr(devices, "is_accelerated", lambda: True)
+        monkeypatch.setattr(calibration, "available", lambda: 130e9)
+        assert choose_sizes(240e9, 400e12, 4096, 128) == Sizes(256, 1024, least=8)
+        monkeypatch.setattr(calibration, "available", lambda: 11e9)
+        assert choose_sizes(240e9, 400e12, 4096, 128) == Sizes(64, 1024, least=8)
 
     def test_fewer_than_1024_tokens_are_not_worth_it_on_an_accelerator(self):
         sizes = Sizes(64, 64, least=8).times(2)
