@@ -181,6 +181,11 @@ class BertBudgetQuestionAnswering(AutomaticFinetuning, PresetTask, keras_hub.mod
         return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
 
     def _is_text(self, x):
+        if isinstance(x, dict) and "token_ids" not in x:
+            raise ValueError(
+                "Questions and contexts are a tuple of two lists, (questions, contexts), and not a dict of "
+                f"{', '.join(map(repr, x)):.100}."
+            )
         return not (self.preprocessor is None or is_dataset(x) or isinstance(x, dict))
 
     def _logits(self, inputs, batch_size, **kwargs):

@@ -164,6 +164,7 @@ def test_it_starts_from_a_pretrained_directory_and_goes_into_one(tmp_path):
         (ASKED, [None, None, "Paris"], "Answer 2 is neither .* Received: 'Paris'"),
         (ASKED, [None, {"text": "dog"}, None], "Answer 1 is neither"),
         (QUESTIONS, ANSWERS, "give a tuple .questions, contexts."),
+        ({"question": QUESTIONS, "context": CONTEXTS}, ANSWERS, "a tuple .*, and not a dict of 'question', 'context'"),
         ((QUESTIONS, CONTEXTS[:2]), ANSWERS, "equally many, not 3, 2"),
         ((QUESTIONS, [1, 2, 3]), ANSWERS, "Text 0 is 1: give strings"),
     ],
