@@ -243,7 +243,7 @@ def test_grid_and_budgets_are_checked_before_the_corpus(tmp_path):
     assert not (tmp_path / "search").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_search_is_killed_goes_on_as_an_undisturbed_one_and_keeps_its_budget(small_corpus, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 
