@@ -35,7 +35,7 @@ SECONDS = 60.0
 # So many passages of each author: what a minute can read on a busy machine, and a quiet one reads four times.
 PASSAGES, MOST_EPOCHS, BATCH_SIZE = 300, 4, 16
 # Pairs of FLOPs and the validation loss of a demo that ended there, as recorded (docs/LOG.md, 2026-11-30).
-RECORDED = ((3.2e12, 6.23), (6.2e12, 5.81), (11.1e12, 4.93))
+RECORDED = ((3.2e12, 6.23), (6.2e12, 5.81), (11.1e12, 4.93), (20.2e12, 4.27))
 # Characters of the text in which words are counted: 15 % of it, and a second of work.
 _COUNTED_CHARACTERS = 1_500_000
 
@@ -67,20 +67,23 @@ def show(model, directory):
         f"  chance                {share(found['chance'])}"
     )
     final = read_record(directory).final
-    expected = expected_loss(final["flops"])
-    console.print(
-        f"\nvalidation loss {nats(final['validation_loss'])}; recorded runs of as many FLOPs, "
-        f"{describe(final['flops'])}: {nats(expected)}"
-    )
+    console.print(f"\nvalidation loss {nats(final['validation_loss'])}; {recorded_runs(final['flops'])}")
     console.print(
         f"model {os.path.join(directory, 'model.keras')}, classifier {os.path.join(directory, 'authors.keras')}"
     )
 
 
-def expected_loss(flops):
-    """Returns what the recorded runs lost (nats) after so many FLOPs (float), read off between their logarithms."""
+def recorded_runs(flops):
+    """Returns what recorded runs lost (str, for people) after so many FLOPs (float), read off between two of them."""
     spent, losses = zip(*RECORDED, strict=True)
-    return float(np.interp(np.log(flops), np.log(spent), losses))
+    if not spent[0] <= flops <= spent[-1]:
+        which = "smallest" if flops < spent[0] else "largest"
+        nearest = RECORDED[0 if which == "smallest" else -1]
+        return (
+            f"of {describe(flops)} FLOPs no run is recorded, the {which} had {describe(nearest[0])}: {nats(nearest[1])}"
+        )
+    loss = float(np.interp(np.log(flops), np.log(spent), losses))
+    return f"recorded runs of as many FLOPs, {describe(flops)}: {nats(loss)}"
 
 
 def show_filled_masks(model):

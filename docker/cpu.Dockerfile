@@ -1,9 +1,9 @@
 # A machine without a GPU: TensorFlow, which trains fastest there.
 #     docker build -f docker/cpu.Dockerfile -t budgetbert .
-#     docker run --rm -v "$PWD/runs:/work/runs" budgetbert demo
+#     docker run --rm -v "$PWD/runs:/budgetbert/runs" budgetbert demo
 FROM python:3.11-slim-bookworm
 
-WORKDIR /work
+WORKDIR /budgetbert
 COPY pyproject.toml setup.py README.md LICENSE constraints.txt /source/
 COPY budgetbert /source/budgetbert
 COPY recipes /source/recipes

@@ -1,9 +1,9 @@
 # A machine with NVIDIA GPUs: JAX with its own CUDA, so that the image needs none. Not run yet on any GPU.
 #     docker build -f docker/cuda.Dockerfile -t budgetbert-cuda .
-#     docker run --rm --gpus all -v "$PWD/runs:/work/runs" budgetbert-cuda frontier --demo --output_dir runs/demo
+#     docker run --rm --gpus all -v "$PWD/runs:/budgetbert/runs" budgetbert-cuda frontier --demo --output_dir runs/demo
 FROM python:3.11-slim-bookworm
 
-WORKDIR /work
+WORKDIR /budgetbert
 COPY pyproject.toml setup.py README.md LICENSE constraints.txt requirements-without-tensorflow.txt /source/
 COPY budgetbert /source/budgetbert
 COPY recipes /source/recipes

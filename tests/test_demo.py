@@ -7,6 +7,7 @@ import pytest
 import budgetbert
 from budgetbert import demo
 from budgetbert.corpus.sources import novels
+from budgetbert.reporting.numbers import nats
 
 pytestmark = pytest.mark.without_backend
 
@@ -52,8 +53,12 @@ def test_masks_are_shown_beside_the_frequency_of_words(capsys, monkeypatch):
     assert printed.count("(66.7%)") == len(demo.SENTENCES) + 1
 
 
-def test_the_expected_loss_is_read_off_between_recorded_runs():
+def test_the_expected_loss_is_read_off_between_recorded_runs_and_beyond_them_said_to_be_unknown():
     (first, loss), *_, (last, end) = demo.RECORDED
-    assert [demo.expected_loss(flops) for flops in (first / 2, first, last, 2 * last)] == [loss, loss, end, end]
-    losses = [demo.expected_loss(flops) for flops in np.geomspace(first, last, 20)]
+    told = [demo.recorded_runs(flops) for flops in (first / 2, first, last, 2 * last)]
+    assert [line.startswith("recorded runs of as many FLOPs") for line in told] == [False, True, True, False]
+    assert [line.partition(": ")[2] for line in told] == [nats(loss), nats(loss), nats(end), nats(end)]
+    losses = [
+        float(demo.recorded_runs(flops).partition(": ")[2]) for flops in np.geomspace(first * 1.01, last * 0.99, 20)
+    ]
     assert losses == sorted(losses, reverse=True)
