@@ -23,7 +23,7 @@ BATCH_SIZE = 64
 PART_ROWS = 4096
 _TOLD_LINES = 5
 
-Totals = collections.namedtuple("Totals", ("rows", "unreadable", "first"))
+Totals = collections.namedtuple("Totals", ("rows", "unreadable", "first", "columns"))
 
 
 def predict(options, labeller_of, load_model=load_any):
@@ -35,8 +35,8 @@ def predict(options, labeller_of, load_model=load_any):
         load_model: function of a path that returns a model. Defaults to `load_any`.
 
     Returns:
-        `Totals`: rows (int), how many of them could not be read (int), and what is wrong with the first ones (list of
-        str).
+        `Totals`: rows (int), how many of them could not be read (int), what is wrong with the first ones (list of str),
+        and the `Columns` that were read.
 
     Raises:
         InputError: on bad input, before anything is predicted.
@@ -73,7 +73,7 @@ def predict(options, labeller_of, load_model=load_any):
 
 def report(totals, options):
     """Returns what a person should know of a finished prediction, a str."""
-    told = f"{counted(totals.rows, 'row')} of {options.input} are labelled in {options.output}"
+    told = f"{totals.columns}\n{counted(totals.rows, 'row')} of {options.input} are labelled in {options.output}"
     if not totals.unreadable:
         return f"{told}."
     return "\n  ".join((f"{told}; {totals.unreadable:,} of them could not be read, and have no label:", *totals.first))
@@ -136,7 +136,7 @@ def _write_parts(work, records, columns, labeller, batch_size):
             progress.update(shown, completed=records.share, rows=rows)
     if not rows:
         raise InputError(f"--input {records.name} has no rows: give a file with some.")
-    return Totals(rows, unreadable, first)
+    return Totals(rows, unreadable, first, columns)
 
 
 def _texts_of(record, columns, name):
